@@ -1,0 +1,121 @@
+//! A run on record: what a test does with a bus goes into one history file, and the checker that judges it is the one
+//! of `verify history`.
+
+use crate::broker::Broker;
+use crate::run;
+use anyhow::{Context, Result, ensure};
+use clearway_verify::check::{self, Verdict};
+use clearway_verify::history::{Durability, Header, Log};
+use clearway_verify::recorder::Recorder;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A history that is being written. Clones write to the same one.
+#[derive(Clone)]
+pub struct Record {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    recorder: Recorder,
+    test: String,
+    path: PathBuf,
+    subscriptions: AtomicU32,
+}
+
+impl Record {
+    /// Begins the history of a test against `broker`, in `target/histories/<test>.jsonl`.
+    pub fn begin(test: &str, broker: &Broker, workload: &str, seed: Option<u64>) -> Result<Self> {
+        let folder = target().join("histories");
+        std::fs::create_dir_all(&folder)?;
+        let path = folder.join(test).with_extension("jsonl");
+        let origin = broker.origin();
+        let how = match &origin.image {
+            Some(image) => format!("{image}, {}", origin.way),
+            None => origin.way.clone(),
+        };
+        let header = Header {
+            server: Some(origin.server.clone()),
+            how: Some(how),
+            seed,
+            workload: workload.to_owned(),
+            durability: Some(Durability::Stored),
+            ..Header::new("nats")
+        };
+        let log = Log::to_file(&path, header).with_context(|| path.display().to_string())?;
+        let shared = Shared {
+            recorder: Recorder::new(log),
+            test: test.to_owned(),
+            path,
+            subscriptions: AtomicU32::new(0),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// For what a test writes down itself.
+    pub fn recorder(&self) -> &Recorder {
+        &self.shared.recorder
+    }
+
+    /// A number for a subscription.
+    pub(crate) fn next_subscription(&self) -> u32 {
+        self.shared.subscriptions.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Where the history lies.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Closes the file, has it checked, says what was in it, and fails if something in it does not hold.
+    ///
+    /// Nobody else may be recording any more: every bus is closed, every publisher has ended.
+    pub fn finish(self) -> Result<Verdict> {
+        let Shared {
+            recorder,
+            test,
+            path,
+            ..
+        } = Arc::into_inner(self.shared)
+            .context("the history is finished, and somebody still writes to it")?;
+        recorder.finish()?;
+        let verdict = check::file(&path)?;
+        run::say(&told(&test, &verdict));
+        ensure!(verdict.is_ok(), "{}:\n{verdict}", path.display());
+        Ok(verdict)
+    }
+}
+
+/// One line about a history.
+fn told(test: &str, verdict: &Verdict) -> String {
+    let counts = &verdict.counts;
+    let mut text = format!(
+        "history {test}: {} operations checked (acked {}, rejected {}, unknown {}, deliveries {}",
+        counts.ops, counts.acked, counts.rejected, counts.unknown, counts.deliveries
+    );
+    if counts.acked_again > 0 {
+        text += &format!(", recognised by the server {}", counts.acked_again);
+    }
+    for (cause, count) in &counts.duplicates {
+        let cause = serde_json::to_value(cause).expect("a cause is plain data");
+        let cause = cause.as_str().unwrap_or_default().replace('_', " ");
+        text += &format!(", again by {cause} {count}");
+    }
+    text + &format!(
+        ", faults {}, reconnects {}), {} violations",
+        counts.faults,
+        counts.reconnects,
+        verdict.total()
+    )
+}
+
+/// Where everything goes that is made and not kept.
+fn target() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(target) => target.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
+    }
+}

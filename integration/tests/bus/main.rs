@@ -1,0 +1,13 @@
+//! The bus on a real NATS server. One file a theme; what happens is recorded, and the checker of `verify history`
+//! reads what was recorded.
+
+mod close;
+mod deleted;
+mod ensure;
+mod faults;
+mod login;
+mod policies;
+mod publish;
+mod refused;
+mod round_trip;
+mod setup;

@@ -1,0 +1,47 @@
+//! The sync facade over plain threads: the one that ships, but with real memory where the models
+//! want to see a race. This world is what ThreadSanitizer runs.
+
+use super::engine;
+use std::cell::UnsafeCell;
+
+#[path = "../../../src/protocol/sync.rs"]
+#[allow(dead_code, unreachable_pub)] // what is replaced below
+mod shipped;
+
+pub use shipped::{
+    Arc, ArcCell, AtomicU64, AtomicUsize, AtomicWaker, CachePadded, Mutex, Ordering,
+};
+
+/// As many as a model has threads.
+pub const STRIPES: usize = 4;
+
+/// The thread's number.
+pub fn stripe() -> usize {
+    engine::who() % STRIPES
+}
+
+/// A word that the protocol's orderings protect: real memory, so that a race is one.
+#[derive(Default)]
+pub struct Plain(UnsafeCell<u64>);
+
+// SAFETY: that nobody else is there is what the protocol promises and ThreadSanitizer checks.
+unsafe impl Sync for Plain {}
+
+impl Plain {
+    /// A word that holds `value`.
+    pub const fn new(value: u64) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    /// The value now.
+    pub fn get(&self) -> u64 {
+        // SAFETY: as for `Sync`. Volatile: the access must not be optimized away.
+        unsafe { self.0.get().read_volatile() }
+    }
+
+    /// Replaces the value.
+    pub fn set(&self, value: u64) {
+        // SAFETY: as in `get`.
+        unsafe { self.0.get().write_volatile(value) }
+    }
+}

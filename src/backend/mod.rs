@@ -1,0 +1,352 @@
+//! The seam: what a broker must be able to do for the bus, and what it may say it cannot.
+//!
+//! A backend is a way to make *connections*. A connection produces, ensures topics and makes
+//! consumers; the bus holds the current one in a session and replaces it whole when it is lost.
+//!
+//! * Nothing here ignores an argument: what a backend cannot do it refuses, typed.
+//! * `produce` never waits. It takes a [`Slot`], and the outcome comes back through
+//!   [`Host::settle`], from any thread, once. A second or a late answer is ignored by the ledger.
+//! * A backend takes tasks, time and randomness from [`Host::runtime`] only.
+//! * Backends know nothing of each other, of the stages, or of the protocols behind them.
+
+use crate::config::{Durability, TopicConfig};
+use crate::envelope::Envelope;
+use crate::error::{
+    ConfigureError, ConnectError, Failure, InvalidTopic, SubscribeError, Unsupported,
+};
+use crate::events::BusEvent;
+use crate::runtime::Runtime;
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) mod any;
+#[cfg(feature = "memory")]
+pub mod memory;
+#[cfg(feature = "nats")]
+pub mod nats;
+
+pub use crate::protocol::ledger::Slot;
+
+/// What became of a publish.
+pub type Outcome = crate::protocol::ledger::Outcome<Failure>;
+
+/// A kind of broker, with all it takes to connect to one.
+pub trait Backend: Send + Sync + 'static {
+    /// A live connection.
+    type Connection: Connection;
+
+    /// The backend's name, as errors and events say it: `"memory"`, `"nats"`.
+    fn name(&self) -> &'static str;
+
+    /// Whom it connects to, without secrets.
+    fn endpoint(&self) -> String;
+
+    /// What it can do. The bus asks before it promises.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Whether a topic of this configuration can be had at all. No I/O: names that cannot be mapped
+    /// and settings that are not supported are refused here.
+    fn check_topic(&self, config: &TopicConfig) -> Result<(), ConfigureError>;
+
+    /// Makes a connection of `generation`. Within the backend's connect timeout it is there or
+    /// this fails, typed.
+    fn connect(
+        &self,
+        host: Arc<dyn Host>,
+        generation: u64,
+    ) -> impl Future<Output = Result<Self::Connection, ConnectError>> + Send;
+}
+
+/// One live connection: what a session is made of.
+pub trait Connection: Send + Sync + 'static {
+    /// What producing to a topic needs to know, made once by [`ensure`](Self::ensure): subjects, partitions.
+    type Route: Route;
+    /// The consuming half of a subscription.
+    type Consumer: Consumer;
+
+    /// Sends `envelope`. Never waits; does not allocate on success beyond what the client does.
+    ///
+    /// `Ok`: the outcome will come through [`Host::settle`] in bounded time. `Err`: it was surely not sent
+    /// and the bus settles the slot itself.
+    fn produce(&self, route: &Self::Route, envelope: Envelope, slot: Slot) -> Result<(), Failure>;
+
+    /// Makes sure that the topic is there and as `config` says, by its policy, and gives the route to it.
+    /// Success means that the broker said so after the last change.
+    fn ensure(
+        &self,
+        config: &TopicConfig,
+    ) -> impl Future<Output = Result<Self::Route, ConfigureError>> + Send;
+
+    /// Subscribes. The topic has been ensured.
+    fn subscribe(
+        &self,
+        request: SubscribeRequest,
+    ) -> impl Future<Output = Result<Self::Consumer, SubscribeError>> + Send;
+
+    /// One round trip to the broker.
+    fn ping(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Takes over what was in flight on `lost`, of an earlier generation that nobody uses any more: sends it
+    /// again under the same ids, or settles it.
+    fn take_over(&self, lost: &Self) -> impl Future<Output = ()> + Send;
+
+    /// Ends the connection: what is in flight is flushed until `limit`, then left to the bus.
+    /// When it returns nothing of the connection runs any more.
+    fn close(&self, limit: Duration) -> impl Future<Output = ()> + Send;
+}
+
+/// What producing to an ensured topic needs to know.
+pub trait Route: Debug + Send + Sync + 'static {
+    /// What an acknowledged envelope survives there, as the broker said it when the topic was ensured.
+    fn durability(&self) -> Durability;
+
+    /// Over how many partitions keys are spread.
+    fn partitions(&self) -> u32;
+}
+
+/// The consuming half of one subscription.
+pub trait Consumer: Send + 'static {
+    /// What answering a delivery needs.
+    type Token: Send + Sync + 'static;
+
+    /// The next thing that happens. Cancel-safe: nothing is lost when the future is dropped.
+    fn next(&mut self) -> impl Future<Output = Result<Incoming<Self::Token>, Failure>> + Send;
+
+    /// Answers a delivery. An answer of a retired assignment is refused by the broker or ignored;
+    /// then the envelope comes again.
+    fn answer(
+        &mut self,
+        token: &Self::Token,
+        answer: Answer,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// How often a handler that is still running must be answered for with [`Answer::InProgress`], so that the
+    /// broker does not give the envelope to another. `None`: never.
+    fn progress_every(&self) -> Option<Duration>;
+
+    /// Ends it: what was fetched and not answered goes back to the broker.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// What a consumer hears.
+#[derive(Debug)]
+pub enum Incoming<T> {
+    /// An envelope to handle.
+    Delivery {
+        /// The envelope.
+        envelope: Envelope,
+        /// Where it is.
+        position: Position,
+        /// How often it has been delivered, this time included, as far as the broker knows.
+        attempt: u32,
+        /// For the answer.
+        token: T,
+    },
+    /// Partitions are ours from here on, under a new epoch.
+    Assigned {
+        /// Which.
+        partitions: Vec<u32>,
+        /// The epoch of their deliveries.
+        epoch: u64,
+    },
+    /// Partitions are no longer ours. Answers of that epoch are void.
+    Revoked {
+        /// Which.
+        partitions: Vec<u32>,
+        /// The epoch that ended.
+        epoch: u64,
+    },
+}
+
+/// The handler's answer, as the broker is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Handled.
+    Ack,
+    /// Not handled: again, not before `after` has passed.
+    Nack {
+        /// How long to wait.
+        after: Duration,
+    },
+    /// Still at it: do not give it to anybody else yet.
+    InProgress,
+}
+
+/// Where an envelope is: in a partition of a topic, under an epoch of ownership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The partition.
+    pub partition: u32,
+    /// The place in it. Grows; need not be without gaps.
+    pub offset: u64,
+    /// The epoch under which it was delivered.
+    pub epoch: u64,
+}
+
+/// A subscription that is asked of a backend.
+#[derive(Clone, Debug)]
+pub struct SubscribeRequest {
+    /// The topic's configuration.
+    pub topic: TopicConfig,
+    /// The group. Every group gets every envelope; in a group one member does.
+    pub group: Arc<str>,
+    /// Where a group that is new begins.
+    pub start: StartAt,
+    /// How many deliveries may be out and unanswered.
+    pub in_flight_max: usize,
+}
+
+/// Where a group that is new begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartAt {
+    /// With the oldest envelope that is kept.
+    #[default]
+    Earliest,
+    /// With the next one to come.
+    Latest,
+}
+
+/// What a backend can do, as data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// The strongest durability of an acknowledgement.
+    pub durability_max: Durability,
+    /// Whether a topic may have several partitions.
+    pub partitions: bool,
+    /// Whether several brokers may hold a copy.
+    pub replicas: bool,
+    /// Whether a second envelope of the same id is recognised, and for how long.
+    pub dedup_window: Option<Duration>,
+    /// Whether order by key holds with several members in a group.
+    pub key_order_across_members: bool,
+    /// Whether a nack can ask for a delay.
+    pub delayed_nack: bool,
+    /// The largest envelope the backend can carry, if it knows before connecting.
+    pub size_max: Option<usize>,
+}
+
+/// What the bus is to a backend.
+pub trait Host: Send + Sync + 'static {
+    /// Tells the outcome of a publish. The first one counts.
+    fn settle(&self, slot: Slot, outcome: Outcome);
+
+    /// The connection of `generation` is lost. The bus makes a new one, once, however often this is said.
+    fn lost(&self, generation: u64, failure: Failure);
+
+    /// The topic is not there any more: ensure it again before the next publish.
+    fn topic_missing(&self, topic: &str);
+
+    /// Something worth telling.
+    fn event(&self, event: BusEvent);
+
+    /// How many slots there are: no more publishes can be in flight at once, and every
+    /// [`Slot::index`] is below it.
+    fn slots(&self) -> usize;
+
+    /// Tasks, time and randomness.
+    fn runtime(&self) -> &Arc<dyn Runtime>;
+}
+
+/// Refuses what `capabilities` do not have, in the words of the setting.
+pub(crate) fn check_capabilities(
+    backend: &'static str,
+    capabilities: &Capabilities,
+    config: &TopicConfig,
+) -> Result<(), ConfigureError> {
+    config.validate()?;
+    let unsupported = |what: String| {
+        Err(Unsupported {
+            backend,
+            what: what.into(),
+        }
+        .into())
+    };
+    if let Some(wanted) = config
+        .durability
+        .filter(|wanted| *wanted > capabilities.durability_max)
+    {
+        return unsupported(format!(
+            "durability {wanted:?} of topic `{}`; the strongest is {:?}",
+            config.name, capabilities.durability_max
+        ));
+    }
+    if config.partitions.is_some_and(|n| n > 1) && !capabilities.partitions {
+        return unsupported(format!("several partitions for topic `{}`", config.name));
+    }
+    if config.replicas.is_some_and(|n| n > 1) && !capabilities.replicas {
+        return unsupported(format!("several replicas for topic `{}`", config.name));
+    }
+    Ok(())
+}
+
+/// A name that a backend cannot map.
+pub(crate) fn invalid_topic(
+    backend: &'static str,
+    topic: &Arc<str>,
+    reason: impl Into<String>,
+) -> InvalidTopic {
+    InvalidTopic {
+        topic: topic.clone(),
+        backend,
+        reason: reason.into(),
+    }
+}
+
+/// The partition of `key` among `partitions`: murmur2 as Kafka's default partitioner has it, so
+/// that a key is in the same partition whichever client published it.
+pub fn partition_of(key: &[u8], partitions: u32) -> u32 {
+    (murmur2(key) & 0x7fff_ffff) % partitions.max(1)
+}
+
+/// MurmurHash2, 32 bits, seed 0x9747b28c: `org.apache.kafka.common.utils.Utils.murmur2`.
+fn murmur2(data: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    let mut hash = 0x9747_b28c ^ data.len() as u32;
+    let mut chunks = data.chunks_exact(4);
+    for chunk in &mut chunks {
+        let mut k = u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]).wrapping_mul(M);
+        k = (k ^ (k >> 24)).wrapping_mul(M);
+        hash = hash.wrapping_mul(M) ^ k;
+    }
+    let rest = chunks.remainder();
+    for (at, byte) in rest.iter().enumerate() {
+        hash ^= u32::from(*byte) << (8 * at);
+    }
+    if !rest.is_empty() {
+        hash = hash.wrapping_mul(M);
+    }
+    hash = (hash ^ (hash >> 13)).wrapping_mul(M);
+    hash ^ (hash >> 15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The values of Kafka's own unit test (UtilsTest.testMurmur2).
+    #[test]
+    fn murmur2_is_kafkas() {
+        let known: [(&[u8], i32); 6] = [
+            (b"21", -973_932_308),
+            (b"foobar", -790_332_482),
+            (b"a-little-bit-long-string", -985_981_536),
+            (b"a-little-bit-longer-string", -1_486_304_829),
+            (
+                b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
+                -58_897_971,
+            ),
+            (b"abc", 479_470_107),
+        ];
+        for (key, hash) in known {
+            assert_eq!(
+                murmur2(key) as i32,
+                hash,
+                "{}",
+                String::from_utf8_lossy(key)
+            );
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! Consuming: one subscription, all its partitions, over one inbox.
+//!
+//! Everything happens inside [`Consumer::next`] and [`Consumer::answer`]; there is no task of its own. Each
+//! partition is a state machine ([`partition`](super::partition)); this file carries out what it wants.
+//! Dropping the future of `next` loses nothing: a step changes the state only after its I/O.
+
+mod attend;
+
+use super::api::Api;
+use super::connection::NatsConnection;
+use super::headers::{self, Origin};
+use super::partition::{Fetched, Heard, Pace, Partition, Phase, Reply};
+use super::pins::Pins;
+use super::{names, options::Options};
+use crate::backend::{Answer, Consumer, Host, Incoming, Position, SubscribeRequest};
+use crate::error::{Failure, FailureKind};
+use crate::events::BusEvent;
+use crate::runtime::{Task, timeout};
+use async_nats::{Message, Subject, Subscriber};
+use attend::REPAIR_EVERY;
+use bytes::Bytes;
+use futures_core::Stream;
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// How long `close` may take to give back what was fetched.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
+/// The consuming half of a subscription on NATS.
+pub struct NatsConsumer {
+    api: Api,
+    host: Arc<dyn Host>,
+    options: Arc<Options>,
+    pins: Arc<Pins>,
+    request: SubscribeRequest,
+    stream: String,
+    partitions: Vec<Partition>,
+    pace: Pace,
+    inbox: Subscriber,
+    /// `_INBOX.<id>.`
+    prefix: String,
+    /// Partitions that something happened to since they were last attended to.
+    touched: BTreeSet<u32>,
+    news: VecDeque<Incoming<Token>>,
+    unanswered: usize,
+    /// The partition whose turn it is.
+    turn: usize,
+    tick: Option<Task>,
+    epoch: u64,
+}
+
+/// Which delivery an answer is for.
+#[derive(Debug)]
+pub struct Token {
+    partition: u32,
+    epoch: u64,
+    sequence: u64,
+}
+
+/// What a new consumer is made of.
+pub(super) struct Parts {
+    pub(super) api: Api,
+    pub(super) request: SubscribeRequest,
+    pub(super) stream: String,
+    pub(super) partitions: Vec<Partition>,
+    pub(super) pace: Pace,
+    pub(super) inbox: Subscriber,
+    pub(super) prefix: String,
+    pub(super) epoch: u64,
+}
+
+impl NatsConsumer {
+    pub(super) fn new(connection: &NatsConnection, parts: Parts) -> Self {
+        let Parts {
+            api,
+            request,
+            stream,
+            partitions,
+            pace,
+            inbox,
+            prefix,
+            epoch,
+        } = parts;
+        let numbers: Vec<u32> = partitions.iter().map(|p| p.number).collect();
+        Self {
+            api,
+            host: connection.host.clone(),
+            options: connection.options.clone(),
+            pins: connection.pins.clone(),
+            request,
+            stream,
+            partitions,
+            pace,
+            inbox,
+            prefix,
+            touched: numbers.iter().copied().collect(),
+            news: VecDeque::from([Incoming::Assigned {
+                partitions: numbers,
+                epoch,
+            }]),
+            unanswered: 0,
+            turn: 0,
+            tick: None,
+            epoch,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.host.runtime().now()
+    }
+
+    fn hand_out(&mut self) -> Option<Incoming<Token>> {
+        if self.unanswered >= self.request.in_flight_max {
+            return None;
+        }
+        let count = self.partitions.len();
+        for step in 0..count {
+            let at = (self.turn + step) % count;
+            let partition = &mut self.partitions[at];
+            let Some((sequence, fetched)) = partition.take_next() else {
+                continue;
+            };
+            let (number, epoch) = (partition.number, partition.epoch);
+            self.turn = (at + 1) % count;
+            self.touched.insert(number);
+            self.unanswered += 1;
+            let origin = Origin {
+                stream: &self.stream,
+                sequence,
+                time_ms: fetched.time_ms,
+            };
+            let Message {
+                headers, payload, ..
+            } = fetched.message;
+            return Some(Incoming::Delivery {
+                envelope: headers::decode(headers.as_ref(), payload, &origin),
+                position: Position {
+                    partition: number,
+                    offset: sequence,
+                    epoch,
+                },
+                attempt: fetched.attempt,
+                token: Token {
+                    partition: number,
+                    epoch,
+                    sequence,
+                },
+            });
+        }
+        None
+    }
+
+    fn take(&mut self, message: Message) {
+        let now = self.now();
+        if let Some(token) = message.subject.strip_prefix(&*self.prefix) {
+            let mut tokens = token.split('.').map(str::parse::<u64>);
+            if let (Some(Ok(number)), Some(Ok(pull))) = (tokens.next(), tokens.next()) {
+                self.take_status(number as usize, pull, &message, now);
+            }
+            return;
+        }
+        let topic = &self.request.topic.name;
+        let Some(number) = names::partition_in(topic, &message.subject) else {
+            return;
+        };
+        let Some(partition) = self.partitions.get_mut(number as usize) else {
+            return;
+        };
+        let Some(subject) = message.reply.clone() else {
+            return;
+        };
+        let Some(reply) = Reply::parse(&subject) else {
+            return;
+        };
+        let pin = match (&message.headers, partition.durable.pins) {
+            // The last: an earlier one would be the publisher's.
+            (Some(headers), true) => headers.get_last("Nats-Pin-Id").map(ToString::to_string),
+            _ => None,
+        };
+        let fetched = Fetched {
+            attempt: u32::try_from(reply.attempt).unwrap_or(u32::MAX),
+            time_ms: reply.time_ns / 1_000_000,
+            reply: subject.clone(),
+            message,
+        };
+        if pin.is_some() && pin != partition.pin {
+            let name = &partition.durable.name;
+            self.pins.remember(&self.stream, name, pin.as_deref());
+        }
+        partition.on_delivery(reply.sequence, fetched, pin.as_deref(), now);
+        self.touched.insert(number);
+    }
+
+    fn take_status(&mut self, at: usize, pull: u64, message: &Message, now: Duration) {
+        let Some(partition) = self.partitions.get_mut(at) else {
+            return;
+        };
+        let code = message.status.map_or(0, |status| status.as_u16());
+        let text = message.description.as_deref().unwrap_or_default();
+        let left = message
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get("Nats-Pending-Messages"))
+            .and_then(|left| left.as_str().parse().ok())
+            .unwrap_or(0);
+        self.touched.insert(partition.number);
+        match partition.on_status(code, text, left, pull, now) {
+            Heard::Nothing => {}
+            Heard::Restart(reason) => self.restarted(reason),
+            Heard::Taken => self.start_over(at),
+            Heard::Refused(reason) => {
+                partition.phase = Phase::Broken {
+                    reason,
+                    again_at: now + REPAIR_EVERY,
+                };
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        let now = self.now();
+        let mut silent = None;
+        for partition in &mut self.partitions {
+            partition.on_tick();
+            silent = partition.on_silence(now, &self.pace).or(silent);
+            self.touched.insert(partition.number);
+        }
+        if let Some(reason) = silent {
+            self.restarted(reason);
+        }
+    }
+
+    fn restarted(&self, reason: String) {
+        self.host.event(BusEvent::ConsumerRestarted {
+            topic: self.request.topic.name.clone(),
+            group: self.request.group.clone(),
+            reason,
+        });
+    }
+
+    /// The next message, `Some(None)` when the tick is over first, or `None` when the connection is lost.
+    async fn hear(&mut self) -> Option<Option<Message>> {
+        let (inbox, tick) = (&mut self.inbox, &mut self.tick);
+        let runtime = self.host.runtime();
+        let length = self
+            .pace
+            .heartbeat
+            .min(REPAIR_EVERY.max(self.pace.heartbeat / 2));
+        poll_fn(|cx| {
+            // Messages first: what is here already is no silence.
+            if let Poll::Ready(next) = Pin::new(&mut *inbox).poll_next(cx) {
+                return Poll::Ready(next.map(Some));
+            }
+            let sleep = tick.get_or_insert_with(|| runtime.sleep(length));
+            if sleep.as_mut().poll(cx).is_ready() {
+                *tick = None;
+                return Poll::Ready(Some(None));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Consumer for NatsConsumer {
+    type Token = Token;
+
+    async fn next(&mut self) -> Result<Incoming<Token>, Failure> {
+        loop {
+            if let Some(news) = self.news.pop_front() {
+                return Ok(news);
+            }
+            if let Some(delivery) = self.hand_out() {
+                return Ok(delivery);
+            }
+            self.attend().await?;
+            let room = self.unanswered < self.request.in_flight_max;
+            let opened = room && self.partitions.iter().any(Partition::can_hand_out);
+            if opened || !self.news.is_empty() {
+                continue;
+            }
+            match self.hear().await {
+                Some(Some(message)) => self.take(message),
+                Some(None) => self.on_tick(),
+                None => return Err(disconnected("the inbox is closed")),
+            }
+        }
+    }
+
+    async fn answer(&mut self, token: &Token, answer: Answer) -> Result<(), Failure> {
+        let at = token.partition as usize;
+        let reply: Subject = match self.partitions.get(at) {
+            Some(partition) if partition.epoch == token.epoch => {
+                match partition.out.get(&token.sequence) {
+                    Some(reply) => reply.clone(),
+                    None => return Ok(()),
+                }
+            }
+            // Of an epoch that is over: it comes again.
+            _ => return Ok(()),
+        };
+        let payload = match answer {
+            Answer::Ack => Bytes::from_static(b"+ACK"),
+            Answer::InProgress => Bytes::from_static(b"+WPI"),
+            Answer::Nack { after } if after.is_zero() => Bytes::from_static(b"-NAK"),
+            Answer::Nack { after } => {
+                let delay = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+                format!("-NAK {{\"delay\": {delay}}}").into()
+            }
+        };
+        let sent = self.api.client.publish(reply, payload).await;
+        sent.map_err(disconnected)?;
+        if answer != Answer::InProgress {
+            self.partitions[at].out.remove(&token.sequence);
+            self.unanswered -= 1;
+            return Ok(());
+        }
+        // While a handler runs nobody calls `next`: keep the pin.
+        self.pull(at).await
+    }
+
+    fn progress_every(&self) -> Option<Duration> {
+        Some(self.options.ack_wait / 2)
+    }
+
+    async fn close(mut self) {
+        let runtime = self.host.runtime().clone();
+        // When the connection is lost there is nothing to give back to: the ack wait does it.
+        let _ = timeout(&runtime, CLOSE_LIMIT, self.give_back()).await;
+    }
+}
+
+impl fmt::Debug for NatsConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsConsumer")
+            .field("stream", &self.stream)
+            .field("partitions", &self.partitions.len())
+            .field("unanswered", &self.unanswered)
+            .finish_non_exhaustive()
+    }
+}
+
+fn disconnected(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {
+    Failure::caused(FailureKind::Disconnected, "the connection is down", error)
+}

@@ -1,0 +1,200 @@
+//! What a consumer asks of the server: how durables stand, that they are made again, and deliveries.
+
+use super::super::durable::{self, PRIORITY_GROUP};
+use super::super::ensure;
+use super::super::partition::Phase;
+use super::{NatsConsumer, disconnected};
+use crate::backend::Incoming;
+use crate::error::Failure;
+use bytes::Bytes;
+use serde_json::json;
+use std::time::Duration;
+
+/// Between attempts to make a durable again.
+pub(super) const REPAIR_EVERY: Duration = Duration::from_millis(500);
+
+impl NatsConsumer {
+    /// Does what the touched partitions need of the server.
+    pub(super) async fn attend(&mut self) -> Result<(), Failure> {
+        while let Some(number) = self.touched.first().copied() {
+            let at = number as usize;
+            if matches!(self.partitions[at].phase, Phase::Look { .. }) {
+                self.look(at).await?;
+            }
+            let now = self.now();
+            if matches!(&self.partitions[at].phase, Phase::Broken { again_at, .. } if *again_at <= now)
+            {
+                self.repair(at).await?;
+            }
+            self.pull(at).await?;
+            self.touched.remove(&number);
+        }
+        Ok(())
+    }
+
+    /// Asks how the durable stands, and asks back what is out and not ours.
+    async fn look(&mut self, at: usize) -> Result<(), Failure> {
+        let standing = self.partitions[at].durable.look(&self.api).await;
+        let now = self.now();
+        let partition = &mut self.partitions[at];
+        match standing {
+            Ok(Some(standing)) => {
+                let mut others = partition.on_standing(&standing, now, &self.pace);
+                let last = others.pop();
+                let nak = Bytes::from_static(b"-NAK");
+                for subject in others {
+                    let sent = self.api.client.publish(subject, nak.clone()).await;
+                    sent.map_err(disconnected)?;
+                }
+                if let Some(last) = last {
+                    // The server answers when it has done all of them. A pull that overtook them would
+                    // have some delivered twice; if the answer does not come, that is all that happens.
+                    let _ = self.api.client.request(last, nak).await;
+                }
+            }
+            Ok(None) => {
+                partition.phase = Phase::Broken {
+                    reason: "the durable is gone".into(),
+                    again_at: now,
+                };
+            }
+            // No answer: the next tick looks again. If the connection is lost the inbox will say so.
+            Err(error) => tracing::debug!(error = %error.into_failure(), "durable not seen"),
+        }
+        Ok(())
+    }
+
+    /// Makes sure of the stream and the durable, and starts over.
+    async fn repair(&mut self, at: usize) -> Result<(), Failure> {
+        let repaired = self.make_again(at).await;
+        let later = self.now() + REPAIR_EVERY;
+        let partition = &mut self.partitions[at];
+        let Phase::Broken { reason, again_at } = &mut partition.phase else {
+            return Ok(());
+        };
+        match repaired {
+            Ok(()) => {
+                let reason = std::mem::take(reason);
+                self.start_over(at);
+                self.restarted(reason);
+                Ok(())
+            }
+            Err(failure) if failure.is_retryable() => {
+                tracing::debug!(%failure, "durable not made again yet");
+                *again_at = later;
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn make_again(&mut self, at: usize) -> Result<(), Failure> {
+        let mut born = durable::born(&self.api, &self.stream)
+            .await
+            .map_err(|error| error.into_failure())?;
+        if born.is_none() {
+            self.host.topic_missing(&self.request.topic.name);
+            ensure::ensure(&self.api, &self.options, &*self.host, &self.request.topic)
+                .await
+                .map_err(|error| error.into_failure())?;
+            born = durable::born(&self.api, &self.stream)
+                .await
+                .map_err(|error| error.into_failure())?;
+        }
+        let partition = &mut self.partitions[at];
+        let born = born.unwrap_or_default();
+        let begin = partition.resume_at(&born);
+        let made = partition.durable.ensure(&self.api, &self.options, begin);
+        made.await.map_err(|error| error.into_failure())?;
+        partition.made_again(born.clone());
+        // In another stream the other durables are gone too, whether we have heard it or not.
+        let now = self.now();
+        for other in self.partitions.iter_mut().filter(|p| p.born != born) {
+            other.break_down("the stream was made again", now);
+            self.touched.insert(other.number);
+        }
+        Ok(())
+    }
+
+    /// Ends the epoch of a partition and begins another.
+    pub(super) fn start_over(&mut self, at: usize) {
+        self.epoch += 1;
+        let partition = &mut self.partitions[at];
+        let (number, old) = (partition.number, partition.epoch);
+        self.unanswered -= partition.start_over(self.epoch);
+        let name = partition.durable.name.clone();
+        self.pins.remember(&self.stream, &name, None);
+        self.news.push_back(Incoming::Revoked {
+            partitions: vec![number],
+            epoch: old,
+        });
+        self.news.push_back(Incoming::Assigned {
+            partitions: vec![number],
+            epoch: self.epoch,
+        });
+        self.touched.insert(number);
+    }
+
+    /// Asks for deliveries, if the partition wants some.
+    pub(super) async fn pull(&mut self, at: usize) -> Result<(), Failure> {
+        let now = self.now();
+        let partition = &mut self.partitions[at];
+        let Some(count) = partition.wants(now, &self.pace) else {
+            return Ok(());
+        };
+        let mut body = json!({
+            "batch": count,
+            "expires": self.pace.expires.as_nanos() as u64,
+            "idle_heartbeat": self.pace.heartbeat.as_nanos() as u64,
+        });
+        if partition.durable.pins {
+            body["group"] = json!(PRIORITY_GROUP);
+            if let Some(pin) = &partition.pin {
+                body["id"] = json!(pin);
+            }
+        }
+        let verb = format!(
+            "CONSUMER.MSG.NEXT.{}.{}",
+            self.stream, partition.durable.name
+        );
+        let inbox = format!(
+            "{}{}.{}",
+            self.prefix,
+            partition.number,
+            partition.next_pull()
+        );
+        let subject = self.api.subject(&verb);
+        let body = Bytes::from(body.to_string());
+        let sent = self.api.client.publish_with_reply(subject, inbox, body);
+        sent.await.map_err(disconnected)?;
+        partition.pulled(count, now);
+        Ok(())
+    }
+
+    /// Gives back everything that is out, in the order of the stream, and the pins.
+    pub(super) async fn give_back(&mut self) -> Result<(), Failure> {
+        // First of all no more deliveries: what is given back must not come here.
+        self.inbox.unsubscribe().await.map_err(disconnected)?;
+        let client = &self.api.client;
+        for partition in &mut self.partitions {
+            let mut replies = std::mem::take(&mut partition.out);
+            let ready = std::mem::take(&mut partition.ready);
+            replies.extend(ready.into_iter().map(|(seq, fetched)| (seq, fetched.reply)));
+            for reply in replies.into_values() {
+                let sent = client.publish(reply, Bytes::from_static(b"-NAK")).await;
+                sent.map_err(disconnected)?;
+            }
+            let name = &partition.durable.name;
+            if partition.pin.take().is_some() {
+                self.pins.remember(&self.stream, name, None);
+                let subject = self
+                    .api
+                    .subject(&format!("CONSUMER.UNPIN.{}.{name}", self.stream));
+                let body = json!({ "group": PRIORITY_GROUP }).to_string();
+                let sent = client.publish(subject, body.into()).await;
+                sent.map_err(disconnected)?;
+            }
+        }
+        client.flush().await.map_err(disconnected)
+    }
+}

@@ -1,0 +1,237 @@
+//! Durables: the server's memory of how far a group is in a partition.
+
+use super::api::{Api, ApiError, code};
+use super::names;
+use super::options::Options;
+use crate::backend::StartAt;
+use crate::config::TopicConfig;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// The one priority group of our durables.
+pub(super) const PRIORITY_GROUP: &str = "clearway";
+
+/// A pinned member that has not pulled for this long loses its pin, at least.
+const PIN_LEAST: Duration = Duration::from_secs(10);
+
+/// The durable of one group on one partition.
+#[derive(Clone, Debug)]
+pub(super) struct Durable {
+    pub(super) stream: String,
+    pub(super) name: String,
+    pub(super) subject: String,
+    /// How many deliveries may be out on it.
+    pub(super) unanswered_max: usize,
+    pub(super) pins: bool,
+}
+
+/// Where a durable that is made begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Begin {
+    First,
+    Next,
+    At(u64),
+}
+
+/// What the server says of a durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Standing {
+    /// Delivered and not answered, to whomever.
+    pub(super) unanswered: u64,
+    /// All up to this sequence of the stream are answered.
+    pub(super) floor: u64,
+    /// The last sequence of the stream that was delivered.
+    pub(super) delivered: u64,
+    /// The same, counted by the durable.
+    pub(super) delivered_count: u64,
+    /// Pull requests that wait.
+    pub(super) waiting: u64,
+}
+
+impl From<StartAt> for Begin {
+    fn from(start: StartAt) -> Self {
+        match start {
+            StartAt::Earliest => Self::First,
+            StartAt::Latest => Self::Next,
+        }
+    }
+}
+
+impl Durable {
+    pub(super) fn new(
+        stream: &str,
+        topic: &TopicConfig,
+        group: &str,
+        partition: u32,
+        unanswered_max: usize,
+        pins: bool,
+    ) -> Self {
+        Self {
+            stream: stream.to_owned(),
+            name: names::durable(group, &topic.name, partition),
+            subject: names::subject(&topic.name, partition),
+            unanswered_max,
+            pins,
+        }
+    }
+
+    /// What the server says of it, or `None` if it says that there is no such durable.
+    pub(super) async fn look(&self, api: &Api) -> Result<Option<Standing>, ApiError> {
+        Ok(self.info(api).await?.map(|info| standing(&info)))
+    }
+
+    async fn info(&self, api: &Api) -> Result<Option<Value>, ApiError> {
+        let verb = format!("CONSUMER.INFO.{}.{}", self.stream, self.name);
+        api.look(&verb, code::CONSUMER_NOT_FOUND).await
+    }
+
+    /// Makes it if it is not there, or changes what is not as we need it.
+    pub(super) async fn ensure(
+        &self,
+        api: &Api,
+        options: &Options,
+        begin: Begin,
+    ) -> Result<Standing, ApiError> {
+        let wanted = self.config(options, begin);
+        let config = match self.info(api).await? {
+            Some(info) if fits(&info["config"], &wanted) => return Ok(standing(&info)),
+            Some(info) => adapted(&info["config"], &wanted),
+            None => wanted,
+        };
+        let verb = format!("CONSUMER.DURABLE.CREATE.{}.{}", self.stream, self.name);
+        let body = json!({ "stream_name": self.stream, "config": config });
+        Ok(standing(&api.call(&verb, &body).await?))
+    }
+
+    fn config(&self, options: &Options, begin: Begin) -> Value {
+        let mut config = json!({
+            "durable_name": self.name,
+            "description": "Made by clearway",
+            "filter_subject": self.subject,
+            "ack_policy": "explicit",
+            "ack_wait": options.ack_wait.as_nanos() as u64,
+            "max_ack_pending": self.unanswered_max,
+            "max_deliver": -1,
+            "replay_policy": "instant",
+            "deliver_policy": "all",
+        });
+        match begin {
+            Begin::First => {}
+            Begin::Next => config["deliver_policy"] = json!("new"),
+            Begin::At(sequence) => {
+                config["deliver_policy"] = json!("by_start_sequence");
+                config["opt_start_seq"] = json!(sequence);
+            }
+        }
+        if self.pins {
+            config["priority_groups"] = json!([PRIORITY_GROUP]);
+            config["priority_policy"] = json!("pinned_client");
+            config["priority_timeout"] = json!(pin_for(options).as_nanos() as u64);
+        }
+        config
+    }
+}
+
+/// How long a member that has fallen silent stays pinned.
+pub(super) fn pin_for(options: &Options) -> Duration {
+    options.ack_wait.max(PIN_LEAST)
+}
+
+/// What we set and the server lets us change.
+const CHANGEABLE: [&str; 6] = [
+    "ack_wait",
+    "max_ack_pending",
+    "max_deliver",
+    "priority_groups",
+    "priority_policy",
+    "priority_timeout",
+];
+
+fn fits(there: &Value, wanted: &Value) -> bool {
+    CHANGEABLE
+        .iter()
+        .all(|field| there[*field] == wanted[*field])
+}
+
+/// `there` with our settings; where it begins and what we do not know stays.
+fn adapted(there: &Value, wanted: &Value) -> Value {
+    let mut config = there.clone();
+    for field in CHANGEABLE {
+        match wanted.get(field) {
+            Some(value) => config[field] = value.clone(),
+            None => {
+                config.as_object_mut().map(|fields| fields.remove(field));
+            }
+        }
+    }
+    config
+}
+
+fn standing(info: &Value) -> Standing {
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    Standing {
+        unanswered: number(&info["num_ack_pending"]),
+        floor: number(&info["ack_floor"]["stream_seq"]),
+        delivered: number(&info["delivered"]["stream_seq"]),
+        delivered_count: number(&info["delivered"]["consumer_seq"]),
+        waiting: number(&info["num_waiting"]),
+    }
+}
+
+/// When the stream was made: sequences of another time mean nothing in it.
+pub(super) async fn born(api: &Api, stream: &str) -> Result<Option<String>, ApiError> {
+    let info = api.stream(stream).await?;
+    Ok(info.map(|info| info["created"].as_str().unwrap_or_default().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn durable(pins: bool) -> Durable {
+        let topic = TopicConfig::new("orders.eu");
+        Durable::new("orders%2Eeu", &topic, "billing", 2, 64, pins)
+    }
+
+    fn options() -> Options {
+        Options::from_url("nats://h").expect("fine")
+    }
+
+    #[test]
+    fn a_durable_that_was_made_fits() {
+        for pins in [false, true] {
+            let config = durable(pins).config(&options(), Begin::First);
+            assert!(fits(
+                &config,
+                &durable(pins).config(&options(), Begin::At(9))
+            ));
+            assert_eq!(config["filter_subject"], "orders.eu.2");
+            assert_eq!(config["durable_name"], "billing~orders%2Eeu~2");
+        }
+        let plain = durable(false).config(&options(), Begin::First);
+        assert!(!fits(
+            &plain,
+            &durable(true).config(&options(), Begin::First)
+        ));
+    }
+
+    #[test]
+    fn adapting_keeps_where_it_began_and_what_is_unknown() {
+        let mut there = durable(true).config(&options(), Begin::At(7));
+        there["max_ack_pending"] = json!(1);
+        there["from_the_future"] = json!(true);
+        let config = adapted(&there, &durable(false).config(&options(), Begin::First));
+        assert_eq!(config["opt_start_seq"], 7);
+        assert_eq!(config["max_ack_pending"], 64);
+        assert_eq!(config["from_the_future"], true);
+        assert!(config.get("priority_policy").is_none());
+    }
+
+    #[test]
+    fn a_new_group_begins_where_it_asked_to() {
+        let of = |begin| durable(false).config(&options(), begin);
+        assert_eq!(of(StartAt::Earliest.into())["deliver_policy"], "all");
+        assert_eq!(of(StartAt::Latest.into())["deliver_policy"], "new");
+        assert_eq!(of(Begin::At(3))["opt_start_seq"], 3);
+    }
+}

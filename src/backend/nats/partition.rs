@@ -1,0 +1,388 @@
+//! One partition of a subscription, as its one task sees it. No I/O: what happened goes in, what to do comes out.
+//!
+//! ```text
+//!          a delivery came, we are pinned          nothing is out but ours
+//! Probe ──────────────────────────────────▶ Look ───────────────────────────▶ Open
+//!   ▲                                        │ ▲                               │
+//!   │                     some were left by  │ │ they came, or a while passed  │ silence
+//!   │                     another owner      ▼ │                               ▼
+//!   │                                       Gather                            Look
+//!   └── the pin went to another (423), or the durable is gone: Broken, then made again
+//! ```
+//!
+//! **Order across owners.** A durable hands out what is new before what an owner before us left
+//! unanswered, which comes back only after the ack wait. So a new owner takes one delivery, looks how
+//! many are out, asks back what is not its own, and hands out nothing before all of it is here; then in the
+//! order of the stream.
+
+mod reply;
+
+pub(super) use reply::Reply;
+
+use super::durable::{Begin, Durable, Standing};
+use async_nats::{Message, Subject};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// As many sequences may lie between the first and the last that is asked back; of a wider range we
+/// wait for the server to bring it back by itself.
+const ASK_BACK_MAX: u64 = 1 << 16;
+
+/// After a refusal the next pull waits this long.
+const CALM: Duration = Duration::from_millis(250);
+
+/// One partition of a subscription.
+#[derive(Debug)]
+pub(super) struct Partition {
+    pub(super) number: u32,
+    pub(super) durable: Durable,
+    /// When the stream was made: sequences of an earlier one of its name mean nothing.
+    pub(super) born: String,
+    pub(super) epoch: u64,
+    pub(super) phase: Phase,
+    /// The server's word that deliveries are ours alone.
+    pub(super) pin: Option<String>,
+    /// Fetched and not handed out, in the order of the stream.
+    pub(super) ready: BTreeMap<u64, Fetched>,
+    /// Handed out and not answered: where the answer goes.
+    pub(super) out: BTreeMap<u64, Subject>,
+    /// Where to begin if the durable has to be made again and nothing is out.
+    next: u64,
+    /// Asked for and not come yet.
+    owed: u32,
+    /// The last pull, and the first one whose end still matters.
+    pull: u64,
+    pull_first: u64,
+    heard: Duration,
+    pulled: Duration,
+    not_before: Duration,
+    /// A reply subject of this durable, to ask back others.
+    template: Option<Subject>,
+}
+
+/// See the module's picture.
+#[derive(Debug, PartialEq)]
+pub(super) enum Phase {
+    Probe,
+    Look {
+        gathering: Option<Duration>,
+    },
+    /// `need` are out, ours and others'.
+    Gather {
+        since: Duration,
+        need: u64,
+    },
+    Open,
+    Broken {
+        reason: String,
+        again_at: Duration,
+    },
+}
+
+/// A delivery that has not been handed out.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) attempt: u32,
+    pub(super) time_ms: u64,
+    pub(super) reply: Subject,
+    pub(super) message: Message,
+}
+
+/// What a status of the server means for the partition.
+#[derive(Debug, PartialEq)]
+pub(super) enum Heard {
+    Nothing,
+    /// Worth an event.
+    Restart(String),
+    /// The partition is another member's now.
+    Taken,
+    /// It cannot go on.
+    Refused(String),
+}
+
+/// How much and how often.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Deliveries to hold ready.
+    pub(super) batch: u32,
+    /// How long a pull waits at the server.
+    pub(super) expires: Duration,
+    /// How often the server says that a pull still waits.
+    pub(super) heartbeat: Duration,
+    /// How long a delivery may be unanswered.
+    pub(super) ack_wait: Duration,
+}
+
+impl Partition {
+    pub(super) fn new(
+        number: u32,
+        durable: Durable,
+        born: String,
+        standing: Standing,
+        pin: Option<String>,
+        epoch: u64,
+    ) -> Self {
+        Self {
+            number,
+            durable,
+            born,
+            epoch,
+            phase: Phase::Probe,
+            pin,
+            ready: BTreeMap::new(),
+            out: BTreeMap::new(),
+            next: standing.floor + 1,
+            owed: 0,
+            pull: 0,
+            pull_first: 0,
+            heard: Duration::ZERO,
+            pulled: Duration::ZERO,
+            not_before: Duration::ZERO,
+            template: None,
+        }
+    }
+
+    /// How many to ask for now, if any.
+    pub(super) fn wants(&self, now: Duration, pace: &Pace) -> Option<u32> {
+        match &self.phase {
+            _ if now < self.not_before => None,
+            Phase::Look { .. } | Phase::Broken { .. } => None,
+            Phase::Probe => (self.owed == 0).then_some(1),
+            Phase::Gather { .. } => (self.owed == 0).then_some(pace.batch),
+            Phase::Open => {
+                let room = pace.batch.saturating_sub(self.ready.len() as u32);
+                if room > self.owed && self.owed <= pace.batch / 2 {
+                    return Some(room - self.owed);
+                }
+                // Without room too: a member that does not pull loses its pin.
+                let idle = self.owed == 0 && now.saturating_sub(self.pulled) >= pace.expires;
+                (idle && self.pin.is_some()).then_some(1)
+            }
+        }
+    }
+
+    /// The number of the next pull, which asks for `count`.
+    pub(super) fn next_pull(&self) -> u64 {
+        self.pull + 1
+    }
+
+    /// The next pull is on its way.
+    pub(super) fn pulled(&mut self, count: u32, now: Duration) {
+        self.pull += 1;
+        self.owed += count;
+        self.pulled = now;
+        self.heard = now;
+    }
+
+    /// A delivery came. `pin` is the server's word with it.
+    pub(super) fn on_delivery(
+        &mut self,
+        sequence: u64,
+        fetched: Fetched,
+        pin: Option<&str>,
+        now: Duration,
+    ) {
+        self.heard = now;
+        self.owed = self.owed.saturating_sub(1);
+        self.next = self.next.max(sequence + 1);
+        self.template = Some(fetched.reply.clone());
+        if let Some(pin) = pin
+            && self.pin.as_deref() != Some(pin)
+        {
+            self.pin = Some(pin.to_owned());
+        }
+        if matches!(self.phase, Phase::Probe) {
+            self.phase = Phase::Look { gathering: None };
+        }
+        // Its handler is at it: the second one would run beside the first.
+        if !self.out.contains_key(&sequence) {
+            self.ready.insert(sequence, fetched);
+        }
+        if let Phase::Gather { since, need } = self.phase
+            && (self.owed == 0 || self.ours() >= need)
+        {
+            self.phase = Phase::Look {
+                gathering: Some(since),
+            };
+        }
+    }
+
+    /// A status came for `pull`, of which `left` were not delivered.
+    pub(super) fn on_status(
+        &mut self,
+        code: u16,
+        text: &str,
+        left: u32,
+        pull: u64,
+        now: Duration,
+    ) -> Heard {
+        if pull < self.pull_first {
+            return Heard::Nothing;
+        }
+        self.heard = now;
+        if code == 100 {
+            return Heard::Nothing;
+        }
+        // Whatever else it is, it is the pull's end.
+        self.owed = if left == 0 && code != 408 && code != 409 {
+            0
+        } else {
+            self.owed.saturating_sub(left)
+        };
+        let lower = text.to_lowercase();
+        match code {
+            404 | 408 => Heard::Nothing,
+            409 if lower.contains("batch completed") => Heard::Nothing,
+            409 if lower.contains("deleted") => self.break_down("the durable was deleted", now),
+            503 => self.break_down("the durable is gone", now),
+            423 => {
+                self.forget_pulls();
+                Heard::Taken
+            }
+            400 => Heard::Refused(format!("the server refuses to deliver: {text}")),
+            // A new leader, a server that ends, too many requests: ask again, but not in a storm.
+            _ => {
+                self.forget_pulls();
+                self.not_before = now + CALM;
+                if self.phase == Phase::Open {
+                    self.phase = Phase::Look { gathering: None };
+                }
+                Heard::Restart(text.to_owned())
+            }
+        }
+    }
+
+    /// It cannot go on before its durable was made again.
+    pub(super) fn break_down(&mut self, reason: &str, now: Duration) -> Heard {
+        self.forget_pulls();
+        self.phase = Phase::Broken {
+            reason: reason.into(),
+            again_at: now,
+        };
+        Heard::Nothing
+    }
+
+    /// The server owes an answer and has not said a word for two heartbeats: look what is the matter.
+    pub(super) fn on_silence(&mut self, now: Duration, pace: &Pace) -> Option<String> {
+        let limit = pace.heartbeat * 2 + Duration::from_millis(500);
+        if self.owed == 0 || now.saturating_sub(self.heard) < limit {
+            return None;
+        }
+        self.forget_pulls();
+        if self.phase == Phase::Open {
+            self.phase = Phase::Look { gathering: None };
+        }
+        Some(format!("no heartbeat for {limit:?}"))
+    }
+
+    /// Time has passed: is it worth another look?
+    pub(super) fn on_tick(&mut self) {
+        if let Phase::Gather { since, .. } = self.phase {
+            self.phase = Phase::Look {
+                gathering: Some(since),
+            };
+        }
+    }
+
+    /// The server has said how the durable stands. Gives the subjects to ask back on.
+    pub(super) fn on_standing(
+        &mut self,
+        standing: &Standing,
+        now: Duration,
+        pace: &Pace,
+    ) -> Vec<String> {
+        let Phase::Look { gathering } = self.phase else {
+            return Vec::new();
+        };
+        let ours = self.ours();
+        let long = gathering.is_some_and(|since| {
+            now.saturating_sub(since) > pace.ack_wait * 2 + Duration::from_secs(5)
+        });
+        if standing.unanswered <= ours || long {
+            self.phase = Phase::Open;
+            return Vec::new();
+        }
+        self.phase = Phase::Gather {
+            since: gathering.unwrap_or(now),
+            need: standing.unanswered,
+        };
+        match gathering {
+            None => self.others(standing),
+            Some(_) => Vec::new(),
+        }
+    }
+
+    /// Where to ask back all that may be out and is not ours. The server ignores what is not.
+    fn others(&self, standing: &Standing) -> Vec<String> {
+        let Some(template) = self.template.as_deref().and_then(Reply::parse) else {
+            return Vec::new();
+        };
+        if standing.delivered.saturating_sub(standing.floor) > ASK_BACK_MAX {
+            return Vec::new();
+        }
+        (standing.floor + 1..=standing.delivered)
+            .filter(|seq| !self.ready.contains_key(seq) && !self.out.contains_key(seq))
+            .map(|sequence| template.for_other(sequence, standing.delivered_count))
+            .collect()
+    }
+
+    /// The next delivery in the order of the stream.
+    pub(super) fn take_next(&mut self) -> Option<(u64, Fetched)> {
+        if self.phase != Phase::Open {
+            return None;
+        }
+        let (sequence, fetched) = self.ready.pop_first()?;
+        self.out.insert(sequence, fetched.reply.clone());
+        Some((sequence, fetched))
+    }
+
+    pub(super) fn can_hand_out(&self) -> bool {
+        self.phase == Phase::Open && !self.ready.is_empty()
+    }
+
+    /// Where a durable made anew has to begin in the stream that was made at `born`. All there is in
+    /// another stream is new to the group.
+    pub(super) fn resume_at(&self, born: &str) -> Begin {
+        if self.born != born {
+            return Begin::First;
+        }
+        let first = |sequences: Option<&u64>| sequences.copied().unwrap_or(u64::MAX);
+        let at = first(self.out.keys().next())
+            .min(first(self.ready.keys().next()))
+            .min(self.next);
+        Begin::At(at)
+    }
+
+    /// The durable was made again, in the stream that was made at `born`.
+    pub(super) fn made_again(&mut self, born: String) {
+        if let Begin::At(sequence) = self.resume_at(&born) {
+            self.next = sequence;
+        } else {
+            self.next = 1;
+        }
+        self.born = born;
+    }
+
+    /// It is not ours any more, or it is ours anew: what was fetched is void. Gives how many were out.
+    pub(super) fn start_over(&mut self, epoch: u64) -> usize {
+        self.forget_pulls();
+        self.phase = Phase::Probe;
+        self.pin = None;
+        self.epoch = epoch;
+        self.ready.clear();
+        std::mem::take(&mut self.out).len()
+    }
+
+    /// What is out and here.
+    fn ours(&self) -> u64 {
+        (self.ready.len() + self.out.len()) as u64
+    }
+
+    fn forget_pulls(&mut self) {
+        self.owed = 0;
+        self.pull_first = self.pull + 1;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! The reply subject of a delivery: where it came from, and where its answer goes.
+
+/// The reply subject of a delivery, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in super::super) struct Reply<'a> {
+    /// Up to and including the durable.
+    head: &'a str,
+    pub(in super::super) attempt: u64,
+    pub(in super::super) sequence: u64,
+    pub(in super::super) time_ns: u64,
+}
+
+impl<'a> Reply<'a> {
+    /// Reads `$JS.ACK.<stream>.<durable>.<attempt>.<sequence>.<count>.<time>.<pending>`, or the longer form with
+    /// domain and account before the stream.
+    pub(in super::super) fn parse(subject: &'a str) -> Option<Self> {
+        let rest = subject.strip_prefix("$JS.ACK.")?;
+        let before = match rest.split('.').count() {
+            7 => 2,
+            9.. => 4,
+            _ => return None,
+        };
+        let numbers = rest.match_indices('.').nth(before - 1)?.0 + "$JS.ACK.".len();
+        let mut tokens = subject[numbers + 1..]
+            .split('.')
+            .map(|token| token.parse().ok());
+        let mut number = || tokens.next().flatten();
+        let (attempt, sequence, _count, time_ns) = (number()?, number()?, number()?, number()?);
+        Some(Self {
+            head: &subject[..numbers],
+            attempt,
+            sequence,
+            time_ns,
+        })
+    }
+
+    /// The subject to answer another delivery of the same durable on, of which only the sequence is known.
+    pub(super) fn for_other(&self, sequence: u64, count: u64) -> String {
+        format!("{}.1.{sequence}.{count}.0.0", self.head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reply_subjects_are_read_in_both_forms() {
+        for (subject, head) in [
+            ("$JS.ACK.s.d~t~0.2.17.9.1234000000.3", "$JS.ACK.s.d~t~0"),
+            (
+                "$JS.ACK.hub.hash.s.d~t~0.2.17.9.1234000000.3",
+                "$JS.ACK.hub.hash.s.d~t~0",
+            ),
+            (
+                "$JS.ACK.hub.hash.s.d~t~0.2.17.9.1234000000.3.rnd",
+                "$JS.ACK.hub.hash.s.d~t~0",
+            ),
+        ] {
+            let reply = Reply::parse(subject).expect(subject);
+            assert_eq!(
+                (reply.attempt, reply.sequence, reply.time_ns),
+                (2, 17, 1_234_000_000)
+            );
+            assert_eq!(reply.for_other(5, 6), format!("{head}.1.5.6.0.0"));
+        }
+        for other in [
+            "",
+            "$JS.ACK.s.d",
+            "x.s.d.1.2.3.4.5",
+            "$JS.ACK.s.d.a.b.c.d.e",
+        ] {
+            assert_eq!(Reply::parse(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The partition's state machine, without a server.
+
+use super::*;
+use crate::config::TopicConfig;
+
+const PACE: Pace = Pace {
+    batch: 8,
+    expires: Duration::from_secs(6),
+    heartbeat: Duration::from_secs(2),
+    ack_wait: Duration::from_secs(30),
+};
+
+const NONE: [u64; 0] = [];
+
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn partition() -> Partition {
+    let topic = TopicConfig::new("t");
+    let durable = Durable::new("t", &topic, "g", 0, 64, true);
+    let standing = Standing {
+        floor: 4,
+        ..Standing::default()
+    };
+    Partition::new(0, durable, "then".into(), standing, None, 1)
+}
+
+fn fetched(sequence: u64) -> Fetched {
+    let reply = Subject::from(format!("$JS.ACK.t.g~t~0.1.{sequence}.9.1000000.0"));
+    let message = Message {
+        subject: "t.0".into(),
+        reply: None,
+        payload: Default::default(),
+        headers: None,
+        status: None,
+        description: None,
+        length: 0,
+    };
+    Fetched {
+        attempt: 1,
+        time_ms: 1,
+        reply,
+        message,
+    }
+}
+
+fn deliver(partition: &mut Partition, sequence: u64, now: u64) {
+    partition.on_delivery(sequence, fetched(sequence), Some("pin"), at(now));
+}
+
+fn standing(unanswered: u64, floor: u64, delivered: u64) -> Standing {
+    Standing {
+        unanswered,
+        floor,
+        delivered,
+        delivered_count: delivered,
+        waiting: 0,
+    }
+}
+
+fn taken(partition: &mut Partition) -> Vec<u64> {
+    std::iter::from_fn(|| partition.take_next().map(|(sequence, _)| sequence)).collect()
+}
+
+fn pull(partition: &mut Partition, now: u64) -> Option<u32> {
+    let count = partition.wants(at(now), &PACE)?;
+    partition.pulled(count, at(now));
+    Some(count)
+}
+
+/// A partition that is pinned to us, with nothing left by others.
+fn open() -> Partition {
+    let mut partition = partition();
+    assert_eq!(pull(&mut partition, 0), Some(1), "a probe is one");
+    deliver(&mut partition, 5, 0);
+    assert_eq!(partition.wants(at(0), &PACE), None, "it looks first");
+    assert_eq!(taken(&mut partition), NONE, "and hands out nothing before");
+    assert!(
+        partition
+            .on_standing(&standing(1, 4, 5), at(0), &PACE)
+            .is_empty()
+    );
+    assert_eq!(taken(&mut partition), [5]);
+    partition
+}
+
+#[test]
+fn what_another_owner_left_comes_first_and_in_order() {
+    let mut partition = partition();
+    pull(&mut partition, 0);
+    deliver(&mut partition, 8, 0);
+    let asked = partition.on_standing(&standing(3, 4, 8), at(0), &PACE);
+    // 7 may be answered already; the server knows.
+    let subject = |n| format!("$JS.ACK.t.g~t~0.1.{n}.8.0.0");
+    assert_eq!(asked, [subject(5), subject(6), subject(7)]);
+    assert_eq!(taken(&mut partition), NONE);
+    pull(&mut partition, 0);
+    deliver(&mut partition, 6, 0);
+    assert!(matches!(partition.phase, Phase::Gather { .. }));
+    deliver(&mut partition, 5, 0);
+    let asked = partition.on_standing(&standing(3, 4, 8), at(0), &PACE);
+    assert!(asked.is_empty(), "asked back once");
+    assert_eq!(taken(&mut partition), [5, 6, 8]);
+}
+
+#[test]
+fn gathering_looks_again_with_time_and_gives_up_at_last() {
+    let mut partition = partition();
+    pull(&mut partition, 0);
+    deliver(&mut partition, 8, 0);
+    partition.on_standing(&standing(3, 4, 8), at(0), &PACE);
+    partition.on_tick();
+    partition.on_standing(&standing(2, 5, 8), at(30), &PACE);
+    assert_eq!(taken(&mut partition), NONE, "one is still with its handler");
+    partition.on_tick();
+    partition.on_standing(&standing(2, 5, 8), at(66), &PACE);
+    assert_eq!(taken(&mut partition), [8]);
+}
+
+#[test]
+fn a_wide_range_is_not_asked_back() {
+    let mut partition = partition();
+    pull(&mut partition, 0);
+    deliver(&mut partition, 100_000, 0);
+    let asked = partition.on_standing(&standing(2, 4, 100_000), at(0), &PACE);
+    assert!(asked.is_empty());
+    assert!(matches!(partition.phase, Phase::Gather { .. }));
+}
+
+#[test]
+fn a_redelivery_does_not_run_beside_its_handler_and_takes_one_place() {
+    let mut partition = open();
+    deliver(&mut partition, 5, 1);
+    assert_eq!(taken(&mut partition), NONE, "5 is out");
+    deliver(&mut partition, 7, 1);
+    deliver(&mut partition, 7, 2);
+    deliver(&mut partition, 6, 2);
+    assert_eq!(taken(&mut partition), [6, 7]);
+    assert_eq!(partition.out.len(), 3);
+}
+
+#[test]
+fn pulls_keep_the_batch_filled_and_the_pin_alive() {
+    let mut partition = open();
+    assert_eq!(pull(&mut partition, 1), Some(8));
+    assert_eq!(pull(&mut partition, 1), None);
+    for sequence in 6..10 {
+        deliver(&mut partition, sequence, 1);
+    }
+    assert_eq!(pull(&mut partition, 1), None, "4 are owed and 4 are ready");
+    assert_eq!(taken(&mut partition).len(), 4);
+    assert_eq!(pull(&mut partition, 1), Some(4));
+    for sequence in 10..18 {
+        deliver(&mut partition, sequence, 1);
+    }
+    assert_eq!(pull(&mut partition, 2), None, "there is no room");
+    assert_eq!(pull(&mut partition, 8), Some(1), "but the pin wants a pull");
+}
+
+#[test]
+fn the_end_of_a_pull_is_not_silence_and_silence_is_looked_into() {
+    let mut partition = open();
+    pull(&mut partition, 1);
+    assert_eq!(
+        partition.on_status(100, "Idle Heartbeat", 0, 2, at(3)),
+        Heard::Nothing
+    );
+    assert_eq!(partition.on_silence(at(7), &PACE), None);
+    assert_eq!(
+        partition.on_status(408, "Request Timeout", 8, 2, at(7)),
+        Heard::Nothing
+    );
+    assert_eq!(pull(&mut partition, 7), Some(8));
+    assert_eq!(partition.on_silence(at(11), &PACE), None);
+    assert!(partition.on_silence(at(12), &PACE).is_some());
+    assert!(matches!(partition.phase, Phase::Look { .. }));
+    // Told once, and what that pull still says is of no interest.
+    assert_eq!(partition.on_silence(at(30), &PACE), None);
+    assert_eq!(partition.on_status(503, "", 0, 3, at(30)), Heard::Nothing);
+    assert!(matches!(partition.phase, Phase::Look { .. }));
+}
+
+#[test]
+fn each_status_means_what_it_says() {
+    let status = |code, text: &str| {
+        let mut partition = open();
+        pull(&mut partition, 1);
+        let heard = partition.on_status(code, text, 0, 2, at(1));
+        (heard, partition)
+    };
+    for (code, text) in [(409, "Consumer Deleted"), (503, "No Responders")] {
+        let (heard, partition) = status(code, text);
+        assert_eq!(heard, Heard::Nothing);
+        assert!(matches!(partition.phase, Phase::Broken { .. }), "{code}");
+    }
+    assert_eq!(status(423, "Nats-Pin-Id mismatch").0, Heard::Taken);
+    assert!(matches!(status(400, "Bad Request").0, Heard::Refused(_)));
+    let (heard, partition) = status(409, "Leadership Change");
+    assert_eq!(heard, Heard::Restart("Leadership Change".into()));
+    assert_eq!(partition.wants(at(1), &PACE), None, "not in a storm");
+    assert_eq!(partition.out.len(), 1, "what is out stays ours");
+}
+
+#[test]
+fn a_durable_made_again_begins_with_what_was_not_answered() {
+    let mut partition = open();
+    deliver(&mut partition, 9, 1);
+    assert_eq!(partition.resume_at("then"), Begin::At(5));
+    partition.out.clear();
+    assert_eq!(partition.resume_at("then"), Begin::At(9));
+    taken(&mut partition);
+    partition.out.clear();
+    assert_eq!(partition.resume_at("then"), Begin::At(10));
+    assert_eq!(partition.resume_at("later"), Begin::First, "another stream");
+    partition.made_again("later".into());
+    partition.start_over(2);
+    assert_eq!(partition.resume_at("later"), Begin::At(1));
+    assert_eq!(partition.phase, Phase::Probe);
+}

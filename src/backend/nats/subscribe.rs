@@ -1,0 +1,144 @@
+//! Subscribing: the durables, and an inbox for what they deliver.
+
+use super::api::ApiError;
+use super::connect::NAME;
+use super::connection::NatsConnection;
+use super::consume::{NatsConsumer, Parts};
+use super::durable::{Begin, Durable};
+use super::partition::{Pace, Partition};
+use super::{names, plan};
+use crate::backend::{SubscribeRequest, invalid_topic};
+use crate::config::Ensure;
+use crate::error::{Failure, FailureKind, SubscribeError, Unsupported};
+use std::time::Duration;
+
+/// As many deliveries of one partition are held ready, at most.
+const BATCH_MAX: usize = 512;
+
+pub(super) async fn subscribe(
+    connection: &NatsConnection,
+    request: SubscribeRequest,
+) -> Result<NatsConsumer, SubscribeError> {
+    let topic = &request.topic;
+    if let Some(reason) = names::refuse_group(&request.group, &topic.name) {
+        return Err(invalid_topic(NAME, &topic.name, reason).into());
+    }
+    let failed = |failure: Failure| SubscribeError::Failed {
+        topic: request.topic.name.clone(),
+        failure,
+    };
+    let refused = |error: ApiError| failed(error.into_failure());
+    let api = connection.api().map_err(failed)?;
+    let stream = plan::stream_name(topic, &connection.options);
+    let Some(info) = api.stream(&stream).await.map_err(refused)? else {
+        let text = format!("there is no stream `{stream}`");
+        return Err(failed(Failure::new(FailureKind::NoTopic, text)));
+    };
+    let born = info["created"].as_str().unwrap_or_default().to_owned();
+    let partitions = match topic.ensure {
+        Ensure::Skip => topic.partitions.unwrap_or(1),
+        _ => plan::compare(topic, &info["config"]).partitions,
+    };
+    if partitions == 0 {
+        let text = format!("stream `{stream}` does not listen to it");
+        return Err(failed(Failure::new(FailureKind::NoTopic, text)));
+    }
+    let inbox = api.client.new_inbox();
+    let subscriber = api.client.subscribe(format!("{inbox}.>")).await;
+    let subscriber = subscriber.map_err(|error| {
+        failed(Failure::caused(
+            FailureKind::Disconnected,
+            "the connection is down",
+            error,
+        ))
+    })?;
+    let epoch = connection.generation << 32 | 1;
+    let mut all = Vec::with_capacity(partitions as usize);
+    for number in 0..partitions {
+        let durable = Durable::new(
+            &stream,
+            topic,
+            &request.group,
+            number,
+            request.in_flight_max.max(1),
+            connection.can_pin,
+        );
+        let begin = Begin::from(request.start);
+        let standing = durable.ensure(&api, &connection.options, begin).await;
+        let standing = standing.map_err(refused)?;
+        if !connection.can_pin && standing.waiting > 0 {
+            return Err(second_member(&request, number).into());
+        }
+        let pin = connection.pins.of(&stream, &durable.name);
+        all.push(Partition::new(
+            number,
+            durable,
+            born.clone(),
+            standing,
+            pin,
+            epoch,
+        ));
+    }
+    let pace = pace(&request, partitions as usize, connection.options.ack_wait);
+    let parts = Parts {
+        api,
+        stream,
+        partitions: all,
+        pace,
+        inbox: subscriber,
+        prefix: format!("{inbox}."),
+        epoch,
+        request,
+    };
+    Ok(NatsConsumer::new(connection, parts))
+}
+
+fn pace(request: &SubscribeRequest, partitions: usize, ack_wait: Duration) -> Pace {
+    let expires = (ack_wait / 4).clamp(Duration::from_secs(2), Duration::from_secs(10));
+    Pace {
+        batch: (request.in_flight_max / partitions).clamp(1, BATCH_MAX) as u32,
+        expires,
+        // The server refuses more than half.
+        heartbeat: expires / 3,
+        ack_wait,
+    }
+}
+
+fn second_member(request: &SubscribeRequest, partition: u32) -> Unsupported {
+    Unsupported {
+        backend: NAME,
+        what: format!(
+            "a second member of group `{}` on partition {partition} of topic `{}`: order would be lost; \
+             it takes nats-server 2.11 or newer",
+            request.group, request.topic.name
+        )
+        .into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::durable;
+    use super::*;
+    use crate::backend::StartAt;
+    use crate::config::TopicConfig;
+
+    #[test]
+    fn a_pin_outlives_its_pulls() {
+        for seconds in [1, 4, 30, 600] {
+            let request = SubscribeRequest {
+                topic: TopicConfig::new("t"),
+                group: "g".into(),
+                start: StartAt::Earliest,
+                in_flight_max: 100,
+            };
+            let options = super::super::Options::from_url("nats://h")
+                .expect("fine")
+                .ack_wait(Duration::from_secs(seconds));
+            let pace = pace(&request, 3, options.ack_wait);
+            assert!(pace.expires * 2 < durable::pin_for(&options), "{seconds}");
+            assert!(pace.heartbeat * 2 <= pace.expires);
+            assert_eq!(pace.batch, 33);
+        }
+    }
+}

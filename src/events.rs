@@ -1,0 +1,181 @@
+//! What happens to a bus, for those who want to watch: a bounded stream, and what did not fit is counted.
+
+use crate::error::Failure;
+use crate::protocol::sync::Mutex;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+
+const EVENTS_MAX: usize = 1024;
+
+/// Something that happened to the bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BusEvent {
+    /// The first session is there.
+    Connected {
+        /// Whom to.
+        endpoint: String,
+        /// 1.
+        generation: u64,
+    },
+    /// A session was lost. Publishes wait or fail until the next one.
+    Lost {
+        /// Which.
+        generation: u64,
+        /// Why.
+        failure: Failure,
+    },
+    /// A new session has taken the place of a lost one.
+    Reconnected {
+        /// The new one.
+        generation: u64,
+        /// After how many attempts.
+        attempts: u32,
+    },
+    /// A reconnect failed; another follows.
+    ReconnectFailed {
+        /// The lost session.
+        generation: u64,
+        /// Counts from 1.
+        attempt: u32,
+        /// Why.
+        reason: String,
+    },
+    /// A topic was made at the broker.
+    TopicCreated {
+        /// Which.
+        topic: Arc<str>,
+    },
+    /// A topic was changed at the broker to fit its configuration.
+    TopicUpdated {
+        /// Which.
+        topic: Arc<str>,
+        /// What was changed.
+        differences: String,
+    },
+    /// A topic differs from its configuration and is used as it is.
+    TopicMismatch {
+        /// Which.
+        topic: Arc<str>,
+        /// Each setting: wanted and found.
+        differences: String,
+    },
+    /// A topic that was there is gone; the next publish ensures it again.
+    TopicMissing {
+        /// Which.
+        topic: Arc<str>,
+    },
+    /// A consumer stopped and was made again.
+    ConsumerRestarted {
+        /// The topic.
+        topic: Arc<str>,
+        /// The group.
+        group: Arc<str>,
+        /// Why.
+        reason: String,
+    },
+    /// The bus is closed.
+    Closed,
+    /// Events were dropped because nobody took them fast enough.
+    Missed {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// Hands every event to everybody who watches.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    watchers: Mutex<Watchers>,
+}
+
+#[derive(Default)]
+struct Watchers {
+    open: Vec<Weak<Mutex<Inbox>>>,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Inbox {
+    events: VecDeque<BusEvent>,
+    missed: u64,
+    waker: Option<Waker>,
+    closed: bool,
+}
+
+/// The events of a bus from the moment it was asked for. Bounded: a reader that is too slow gets
+/// [`BusEvent::Missed`] with the count of what it did not get.
+#[derive(Debug)]
+pub struct Events {
+    inbox: Arc<Mutex<Inbox>>,
+}
+
+impl Board {
+    pub(crate) fn watch(&self) -> Events {
+        let mut watchers = self.watchers.lock();
+        let inbox = Arc::new(Mutex::new(Inbox {
+            closed: watchers.closed,
+            ..Inbox::default()
+        }));
+        watchers.open.retain(|watcher| watcher.strong_count() > 0);
+        watchers.open.push(Arc::downgrade(&inbox));
+        Events { inbox }
+    }
+
+    pub(crate) fn tell(&self, event: BusEvent) {
+        let last = event == BusEvent::Closed;
+        let open: Vec<_> = {
+            let mut watchers = self.watchers.lock();
+            watchers.closed |= last;
+            watchers.open.iter().filter_map(Weak::upgrade).collect()
+        };
+        for inbox in open {
+            let mut inbox = inbox.lock();
+            if inbox.events.len() < EVENTS_MAX {
+                inbox.events.push_back(event.clone());
+            } else {
+                inbox.missed += 1;
+            }
+            inbox.closed |= last;
+            let waker = inbox.waker.take();
+            drop(inbox);
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+impl Events {
+    /// The next event, or `None` after [`BusEvent::Closed`]. Cancel-safe.
+    pub async fn next(&mut self) -> Option<BusEvent> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<BusEvent>> {
+        let mut inbox = self.inbox.lock();
+        if let Some(event) = inbox.events.pop_front() {
+            return Poll::Ready(Some(event));
+        }
+        if inbox.missed > 0 {
+            let count = std::mem::take(&mut inbox.missed);
+            return Poll::Ready(Some(BusEvent::Missed { count }));
+        }
+        if inbox.closed {
+            return Poll::Ready(None);
+        }
+        inbox.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl futures_core::Stream for Events {
+    type Item = BusEvent;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<BusEvent>> {
+        Events::poll_next(&mut self, cx)
+    }
+}

@@ -1,0 +1,20 @@
+//! Seeded bugs: the tempting wrong versions of every protocol, and who catches them.
+//!
+//! A bug is a patch against the source that ships, with a header that says which invariant it
+//! breaks, who must catch it and why somebody would write it. All patched files are compiled side
+//! by side, each as one module of a generated crate, next to the same models and specs that judge
+//! the original. Every run is a process of its own.
+//!
+//! A kill counts only when the named invariant fails with its message; a spec, which judges the
+//! whole object at once, may name another invariant of the protocol, but has to name one. A crash, a time limit or a
+//! patch that does not compile is no kill, and the unpatched copy has to pass the very same run
+//! first.
+
+mod cache;
+mod matrix;
+mod patch;
+mod workshop;
+
+pub use matrix::{BugReport, Cell, Control, Matrix, Scope, run};
+pub use patch::{Bug, PatchError, load};
+pub use workshop::{Workshop, WorkshopError};

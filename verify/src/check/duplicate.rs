@@ -1,0 +1,95 @@
+//! `duplicate`: delivered again without a cause of its own (G2).
+//!
+//! Two ways lead to a second handler run. The envelope is stored twice: then each further copy
+//! needs an attempt of its own that had no answer, or a publish of its own. Or one copy is handed
+//! out twice: then the broker says so (a higher attempt), the partition has a new owner, or - where
+//! the broker counts no attempts - the handler had asked for it. A cause excuses one delivery.
+
+use super::index::{Delivery, Index, Op};
+use super::verdict::{About, Cause, Findings, Property};
+use crate::history::Settled;
+use std::collections::HashMap;
+
+/// Topic, group, partition, position, id. The id, because an erased topic uses positions again.
+type Copy<'h> = (&'h str, &'h str, u32, u64, &'h str);
+
+pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
+    let mut last: HashMap<Copy<'_>, &Delivery<'_>> = HashMap::new();
+    let mut copies: HashMap<(&str, &str, &str), usize> = HashMap::new();
+    for delivery in &index.deliveries {
+        let deliver = delivery.deliver;
+        let (topic, group, id) = (&*deliver.topic, &*deliver.group, &*deliver.id);
+        let copy = (topic, group, deliver.partition, deliver.position, id);
+        if let Some(before) = last.insert(copy, delivery) {
+            match handed_out_again(before, delivery) {
+                Some(cause) => findings.again(cause),
+                None => report(findings, before, delivery, "nothing explains it"),
+            }
+            continue;
+        }
+        let stored = copies.entry((topic, group, id)).or_insert(0);
+        *stored += 1;
+        if *stored > 1 {
+            match stored_again(index, topic, id, *stored) {
+                Some(cause) => findings.again(cause),
+                None => {
+                    let first = first_of(index, topic, group, id);
+                    let why =
+                        format!("there are {stored} copies of it and no attempt for the last");
+                    report(findings, first, delivery, &why);
+                }
+            }
+        }
+    }
+}
+
+fn handed_out_again(before: &Delivery<'_>, now: &Delivery<'_>) -> Option<Cause> {
+    let settled = before
+        .settled
+        .filter(|&(line, _)| line < now.line)
+        .map(|(_, how)| how);
+    match (before.deliver.attempt, now.deliver.attempt) {
+        _ if now.deliver.epoch > before.deliver.epoch => Some(Cause::NewOwner),
+        (Some(a), Some(b)) if b <= a => None,
+        (_, attempt) => match settled {
+            Some(Settled::Nack) => Some(Cause::Nack),
+            _ if attempt.is_none_or(|attempt| attempt < 2) => None,
+            Some(Settled::Ack | Settled::DeadLetter) => Some(Cause::RedeliveredAfterAck),
+            Some(Settled::Cancelled) | None => Some(Cause::Redelivered),
+        },
+    }
+}
+
+fn stored_again(index: &Index<'_>, topic: &str, id: &str, copies: usize) -> Option<Cause> {
+    let ops = index.ops_by_id.get(&(topic, id))?;
+    let ops: Vec<&Op<'_>> = ops.iter().map(|&op| &index.ops[op]).collect();
+    let allowed: usize = ops.iter().map(|op| op.copies()).sum();
+    if copies > allowed {
+        None
+    } else if ops.iter().any(|op| !op.resends.is_empty()) {
+        Some(Cause::AmbiguousAttempt)
+    } else {
+        Some(Cause::PublishedAgain)
+    }
+}
+
+fn first_of<'i, 'h>(index: &'i Index<'h>, topic: &str, group: &str, id: &str) -> &'i Delivery<'h> {
+    let all = &index.deliveries_by_id[&(topic, id)];
+    let mut all = all.iter().map(|&place| &index.deliveries[place]);
+    all.find(|delivery| delivery.deliver.group == group)
+        .expect("a second copy has a first")
+}
+
+fn report(findings: &mut Findings, before: &Delivery<'_>, now: &Delivery<'_>, why: &str) {
+    let deliver = now.deliver;
+    let what = format!(
+        "{}/{} at {}: delivered again to group {}, and {why}",
+        deliver.topic, deliver.partition, deliver.position, deliver.group
+    );
+    let about = About {
+        lines: &[before.line, now.line],
+        ids: &[&deliver.id],
+        ops: &[],
+    };
+    findings.add(Property::Duplicate, what, about);
+}

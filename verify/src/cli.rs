@@ -1,0 +1,54 @@
+//! The command line of `verify`; the subcommands one file each.
+
+mod bugs;
+pub mod history;
+mod list;
+mod run;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Proves what can be proved of Clearway without a broker, and says what was not.
+#[derive(Debug, Parser)]
+#[command(name = "verify", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs everything that needs no broker and writes the report.
+    Run(run::Arguments),
+    /// Judges a recorded history. Fails if something in it does not hold.
+    History {
+        /// The history, JSON lines.
+        file: PathBuf,
+    },
+    /// Runs the seeded bugs: who catches which. With a name, shows how it is caught.
+    Bugs(bugs::Arguments),
+    /// Names every protocol, invariant, model, spec, bug and check.
+    List,
+    /// One check in a process of its own; what `run` starts.
+    #[command(hide = true)]
+    Child {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+/// What `main` does.
+pub fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::List => list::run(),
+        Command::History { file } => history::run(&file),
+        Command::Bugs(arguments) => bugs::run(&arguments),
+        Command::Child { args } => Ok(crate::child::serve(&crate::child::originals(), &args)),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("verify: {error:#}");
+        ExitCode::FAILURE
+    })
+}

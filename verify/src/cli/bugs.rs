@@ -1,0 +1,115 @@
+//! `verify bugs`: the kill matrix, or one bug and how it is caught.
+
+use crate::bugs::{self, Bug, BugReport, Cell, Matrix, Scope, Workshop};
+use crate::child::Checker;
+use crate::tree::Tree;
+use crate::work::Progress;
+use anyhow::{Result, bail};
+use clap::Args;
+use clearway_models::registry::{Failure, Run, Verdict};
+use clearway_models::report;
+use std::process::ExitCode;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The bug, as in `gate-check-then-act`. Without it: all of them.
+    name: Option<String>,
+    /// Every bug before every checker, also where its patch promises nothing.
+    #[arg(long)]
+    whole: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let tree = Tree::of_this_build();
+    let progress = Progress::new();
+    let seeded = bugs::load(&tree)?;
+    let named = |bug: &Bug| arguments.name.as_ref().is_none_or(|name| bug.name == *name);
+    if let (Some(name), false) = (&arguments.name, seeded.iter().any(named)) {
+        bail!("there is no seeded bug `{name}`; `verify list` names them all");
+    }
+    let scope = if arguments.whole {
+        Scope::Whole
+    } else {
+        Scope::Wide
+    };
+    let matrix = bugs::run(&tree, &seeded, named, scope, &progress)?;
+    match (&arguments.name, matrix.bugs.first()) {
+        (Some(_), Some(report)) => show(&tree, report),
+        _ => print!("{}", crate::report::terminal::matrix(&matrix)),
+    }
+    Ok(finish(&matrix))
+}
+
+fn finish(matrix: &Matrix) -> ExitCode {
+    let complaints = matrix.complaints();
+    for complaint in &complaints {
+        println!("FAILED  {complaint}");
+    }
+    if complaints.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// One bug: what it is, what each checker says, and the execution that shows it.
+fn show(tree: &Tree, report: &BugReport) {
+    let bug = &report.bug;
+    println!(
+        "{}\n  breaks {}/{}\n  {}\n",
+        bug.name, bug.protocol, bug.breaks, bug.tempting
+    );
+    println!("{}", bug.diff);
+    for (checker, cell, cached) in &report.cells {
+        let from = if *cached {
+            " (from an earlier run of the same inputs)"
+        } else {
+            ""
+        };
+        println!("{checker:10} {}{from}", crate::report::terminal::cell(cell));
+    }
+    let kills = report
+        .cells
+        .iter()
+        .filter_map(|(checker, cell, _)| match cell {
+            Cell::Killed(kill) => Some((*checker, kill)),
+            _ => None,
+        });
+    // The shortest counterexample says most; real threads record none.
+    let shortest = kills
+        .filter(|(_, k)| !k.timeline.is_empty())
+        .min_by_key(|(_, k)| k.timeline.len());
+    let Some((checker, kill)) = shortest else {
+        return;
+    };
+    println!(
+        "\nThe counterexample of {} (execution {}):\n",
+        kill.engine, kill.executions
+    );
+    let run = Run {
+        engine: kill.engine.clone(),
+        protocol: bug.protocol.clone(),
+        invariant: bug.breaks.clone(),
+        executions: kill.executions,
+        verdict: Verdict::Failed,
+        goals: Vec::new(),
+        classes: None,
+        failure: Some(Failure {
+            message: kill.message.clone(),
+            timeline: kill.timeline.clone(),
+        }),
+        elapsed_ms: 0,
+    };
+    println!("{}\n{}", report::timeline(&run), kill.message);
+    println!("\nAgain:  {}", reproduce(tree, bug, checker));
+}
+
+/// The command that shows a kill again.
+pub(crate) fn reproduce(tree: &Tree, bug: &Bug, checker: Checker) -> String {
+    let program = Workshop::new(tree).program(&bug.protocol);
+    let program = tree.show(&program).to_string();
+    format!(
+        "{program} {} {checker} {} {} --show",
+        bug.name, bug.protocol, bug.breaks
+    )
+}

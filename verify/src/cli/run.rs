@@ -1,0 +1,426 @@
+//! `verify run`: everything that needs no broker, and the report.
+
+use crate::bugs::{self, Matrix, Scope};
+use crate::check::{self, Property};
+use crate::child::{self, ALL, NoAnswer, ORDERINGS, ORIGINAL, SCHEDULERS, SPEC};
+use crate::protocol::Checked;
+use crate::report::{
+    self, CanaryReport, HotPath, HotRow, ModelReport, ProtocolReport, Report, terminal,
+};
+use crate::tree::Tree;
+use crate::work::{self, Progress};
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use clearway_models::registry::{Run, Site};
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A model may take a minute; a child has to load and to print as well.
+const MODEL_LIMIT: Duration = Duration::from_secs(100);
+
+/// Weakening a protocol's orderings is one exploration for each of them and each model.
+const ORDERINGS_LIMIT: Duration = Duration::from_secs(300);
+
+/// The hot path's test may have to be built first.
+const HOT_PATH_LIMIT: Duration = Duration::from_secs(600);
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// How deep to go.
+    #[arg(long, env = "DEPTH", value_enum, default_value_t = Depth::Standard)]
+    depth: Depth,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Depth {
+    /// Two minutes: loom at two preemptions, what the bugs' patches promise.
+    Quick,
+    /// Five minutes: every model to its own bound.
+    Standard,
+    /// For the night.
+    Deep,
+}
+
+impl Depth {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Standard => "standard",
+            Self::Deep => "deep",
+        }
+    }
+
+    /// How many of a spec's programs are run, each under several schedules.
+    const fn programs(self) -> &'static str {
+        match self {
+            Self::Quick => "50",
+            Self::Standard => "250",
+            Self::Deep => "10000",
+        }
+    }
+
+    const fn scope(self) -> Scope {
+        match self {
+            Self::Quick => Scope::Promised,
+            Self::Standard => Scope::Wide,
+            Self::Deep => Scope::Whole,
+        }
+    }
+
+    /// What a child is told about the depth of an engine.
+    fn flags(self, engine: &str) -> &'static [&'static str] {
+        match (self, engine) {
+            (Self::Quick, _) | (Self::Standard, "threads") => &[],
+            _ => &["--full"],
+        }
+    }
+}
+
+/// What one child is asked for.
+enum Job {
+    Model {
+        engine: &'static str,
+        protocol: &'static str,
+        invariant: &'static str,
+    },
+    Orderings(&'static str),
+    Spec(&'static str),
+}
+
+/// What it said.
+enum Answer {
+    Runs(Vec<Run>),
+    Sites(Vec<Site>),
+    Spec(Option<Checked>),
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let started = Instant::now();
+    let depth = arguments.depth;
+    let tree = Tree::of_this_build();
+    let progress = Progress::new();
+
+    let mut report = Report {
+        version: report::VERSION,
+        depth: depth.name().to_owned(),
+        at: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs()),
+        cores: work::workers(),
+        ..Report::default()
+    };
+    let mut complaints = Vec::new();
+
+    report.protocols = protocols(depth, &progress, &mut complaints)?;
+    progress.step("histories that the checker must refuse");
+    report.canaries = canaries(&tree)?;
+    progress.step("seeded bugs");
+    report.matrix = matrix(&tree, depth, &progress, &mut complaints)?;
+    progress.step("locks and allocations on the hot path");
+    report.hot_path = hot_path(&tree, &progress, &mut complaints);
+
+    report.elapsed_ms = started.elapsed().as_millis() as u64;
+    complaints.extend(report.find_complaints());
+    report.complaints = complaints;
+    report.not_verified = report::not_verified(&report);
+    let files = report::write(&report, &tree.out()).context("the report cannot be written")?;
+    print!("{}", terminal::report(&report));
+    for file in files {
+        println!("{}", tree.show(&file));
+    }
+    Ok(if report.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Models, orderings and specs: every one a child.
+fn protocols(
+    depth: Depth,
+    progress: &Progress,
+    complaints: &mut Vec<String>,
+) -> Result<Vec<ProtocolReport>> {
+    let mut names: Vec<&'static str> = clearway_models::models().map(|m| m.protocol).collect();
+    names.dedup();
+    // What takes longest first, so that the cores are done at the same time.
+    let mut jobs = Vec::new();
+    if depth != Depth::Quick {
+        jobs.extend(names.iter().copied().map(Job::Orderings));
+    }
+    for engine in ["loom", SCHEDULERS, "threads"] {
+        jobs.extend(clearway_models::models().map(|model| Job::Model {
+            engine,
+            protocol: model.protocol,
+            invariant: model.invariant,
+        }));
+    }
+    jobs.extend(names.iter().copied().map(Job::Spec));
+    progress.step(&format!("{} models, orderings and specs", jobs.len()));
+
+    let program = env::current_exe().context("this program's own path")?;
+    let answers = work::all(&jobs, progress, Job::name, |job| job.ask(&program, depth));
+
+    let mut reports: Vec<ProtocolReport> = names
+        .iter()
+        .map(|name| ProtocolReport {
+            protocol: (*name).to_owned(),
+            ..ProtocolReport::default()
+        })
+        .collect();
+    for (job, answer) in jobs.iter().zip(answers) {
+        let known = reports
+            .iter_mut()
+            .find(|report| report.protocol == job.protocol());
+        let report = known.expect("every job is of a protocol");
+        match answer {
+            Ok(answer) => job.file(answer, report),
+            Err(why) => complaints.push(format!("{}: {why}", job.name())),
+        }
+    }
+    Ok(reports)
+}
+
+impl Job {
+    fn protocol(&self) -> &'static str {
+        match self {
+            Self::Model { protocol, .. } | Self::Orderings(protocol) | Self::Spec(protocol) => {
+                protocol
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Model {
+                engine,
+                protocol,
+                invariant,
+            } => {
+                let engine = if *engine == SCHEDULERS {
+                    "shuttle"
+                } else {
+                    engine
+                };
+                format!("{protocol}/{invariant} under {engine}")
+            }
+            Self::Orderings(protocol) => format!("{protocol}: one ordering weaker at a time"),
+            Self::Spec(protocol) => format!("{protocol}: histories"),
+        }
+    }
+
+    fn ask(&self, program: &Path, depth: Depth) -> Result<Answer, NoAnswer> {
+        let ask = |checker, invariant| ["child", ORIGINAL, checker, self.protocol(), invariant];
+        match self {
+            Self::Model {
+                engine, invariant, ..
+            } => {
+                let mut args = ask(engine, invariant).to_vec();
+                args.extend(depth.flags(engine));
+                child::runs(program, &args, MODEL_LIMIT).map(Answer::Runs)
+            }
+            Self::Orderings(_) => {
+                child::sites(program, &ask(ORDERINGS, ALL), ORDERINGS_LIMIT).map(Answer::Sites)
+            }
+            Self::Spec(_) => {
+                let args = ask(SPEC, depth.programs());
+                child::spec(program, &args, MODEL_LIMIT).map(Answer::Spec)
+            }
+        }
+    }
+
+    /// Puts the answer where it belongs.
+    fn file(&self, answer: Answer, report: &mut ProtocolReport) {
+        match answer {
+            Answer::Sites(sites) => report.orderings = Some(sites),
+            Answer::Spec(checked) => report.histories = checked,
+            Answer::Runs(runs) => {
+                for run in runs {
+                    let same = |model: &&mut ModelReport| model.invariant == run.invariant;
+                    match report.models.iter_mut().find(same) {
+                        Some(model) => model.runs.push(run),
+                        None => report.models.push(ModelReport {
+                            invariant: run.invariant.clone(),
+                            runs: vec![run],
+                        }),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Every canary and what the checker says of it.
+fn canaries(tree: &Tree) -> Result<Vec<CanaryReport>> {
+    let folder = tree.root().join("verify/canaries");
+    let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "jsonl"));
+    paths.sort();
+    Ok(paths.iter().map(|path| canary(path)).collect())
+}
+
+fn canary(path: &Path) -> CanaryReport {
+    let name = path
+        .file_stem()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let begins = |property: &&str| {
+        name.strip_prefix(*property)
+            .is_some_and(|slug| slug.starts_with('-'))
+    };
+    let names = Property::ALL.map(Property::name);
+    let expected = names
+        .into_iter()
+        .filter(begins)
+        .max_by_key(|property| property.len());
+    let (found, error) = match check::file(path) {
+        Ok(verdict) => {
+            let mut found: Vec<_> = verdict
+                .violations
+                .iter()
+                .map(|v| v.property.name().to_owned())
+                .collect();
+            found.sort();
+            found.dedup();
+            (found, None)
+        }
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    CanaryReport {
+        name: name.to_owned(),
+        expected: expected.map(str::to_owned),
+        found,
+        error,
+    }
+}
+
+/// The seeded bugs. A bug that cannot be read or built is a complaint, not the end of the run.
+fn matrix(
+    tree: &Tree,
+    depth: Depth,
+    progress: &Progress,
+    complaints: &mut Vec<String>,
+) -> Result<Matrix> {
+    let seeded = match bugs::load(tree) {
+        Ok(seeded) => seeded,
+        Err(error) => {
+            complaints.push(error.to_string());
+            return Ok(Matrix::default());
+        }
+    };
+    match bugs::run(tree, &seeded, |_| true, depth.scope(), progress) {
+        Ok(matrix) => Ok(matrix),
+        Err(error) => {
+            complaints.push(error.to_string());
+            Ok(Matrix::default())
+        }
+    }
+}
+
+/// Runs the test that counts, and reads what it prints.
+fn hot_path(tree: &Tree, progress: &Progress, complaints: &mut Vec<String>) -> HotPath {
+    let not_run = |why: String| HotPath {
+        not_run: Some(why),
+        ..HotPath::default()
+    };
+    if !tree.root().join("tests/hot_path.rs").exists() {
+        return not_run("there is no test that counts yet".to_owned());
+    }
+    let cargo = |last: &[&str]| {
+        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command
+            .current_dir(tree.root())
+            .args(["test", "--quiet", "--test", "hot_path"]);
+        if !cfg!(debug_assertions) {
+            command.arg("--release");
+        }
+        command.args(last);
+        child::run(&mut command, HOT_PATH_LIMIT)
+    };
+    progress.now("building the test that counts");
+    let started = Instant::now();
+    let built = cargo(&["--no-run"]);
+    let build_ms = started.elapsed().as_millis() as u64;
+    progress.now("counting");
+    let ended = match built.and_then(|_| cargo(&["--", "--nocapture"])) {
+        Ok(ended) => ended,
+        Err(why) => {
+            complaints.push(format!("hot path: {why}"));
+            return not_run(why.to_string());
+        }
+    };
+    let counts = HotPath {
+        build_ms,
+        ..read_hot_path(&ended.stdout)
+    };
+    if !ended.status.success() {
+        let mut said = ended.stdout.lines().chain(ended.stderr.lines());
+        let why = said.find(|line| line.contains("panicked") || line.contains("error"));
+        let why = why.unwrap_or("its test failed");
+        complaints.push(format!("hot path: {why} (cargo test --test hot_path)"));
+    }
+    if counts.rows.is_empty() {
+        return not_run("its test prints no counts".to_owned());
+    }
+    counts
+}
+
+/// `hot path: <way>: 0 locks, 0 allocations (100 publishes)`, and what stands apart.
+fn read_hot_path(output: &str) -> HotPath {
+    let mut counts = HotPath::default();
+    for line in output.lines() {
+        // The harness prints its dots on the same line.
+        if let Some(at) = line.find("hot path: ") {
+            counts.rows.extend(read_row(&line[at..]));
+        } else if let Some(at) = line.find("apart: ").or_else(|| line.find("control: ")) {
+            counts.notes.push(line[at..].to_owned());
+        }
+    }
+    counts.rows.sort_by(|a, b| a.way.cmp(&b.way));
+    counts.notes.sort();
+    counts
+}
+
+fn read_row(line: &str) -> Option<HotRow> {
+    let (way, counted) = line.strip_prefix("hot path: ")?.rsplit_once(": ")?;
+    let mut numbers = counted
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|word| word.parse().ok());
+    Some(HotRow {
+        way: way.to_owned(),
+        locks: numbers.next()?,
+        allocations: numbers.next()?,
+        publishes: numbers.next()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counts_of_the_hot_path_are_read() {
+        let output = "running 9 tests\n\
+            .hot path: publish by name, delayed answers: 0 locks, 2 allocations (400 publishes)\n\
+            control: ordered handle: 100 locks seen (100 publishes)\n.\ntest result: ok.\n";
+        let counts = read_hot_path(output);
+        assert_eq!(
+            counts.rows,
+            [HotRow {
+                way: "publish by name, delayed answers".to_owned(),
+                locks: 0,
+                allocations: 2,
+                publishes: 400
+            }]
+        );
+        assert_eq!(
+            counts.notes,
+            ["control: ordered handle: 100 locks seen (100 publishes)"]
+        );
+        assert_eq!(counts.complaints().len(), 1);
+    }
+}

@@ -1,0 +1,280 @@
+//! What a run of `verify` found: first as data, then for the terminal, as JSON and as one page.
+
+mod html;
+mod json;
+pub mod terminal;
+mod unverified;
+
+pub use json::write;
+pub use unverified::{NotVerified, not_verified};
+
+use crate::bugs::Matrix;
+use crate::protocol::Checked;
+use clearway_models::registry::{Run, Site, Verdict};
+use serde::{Deserialize, Serialize};
+
+/// The version of the JSON report. It changes when a field changes its meaning.
+pub const VERSION: u32 = 1;
+
+/// Everything a run found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`VERSION`] when it was made.
+    pub version: u32,
+    /// How deep it went: `quick`, `standard`, `deep`.
+    pub depth: String,
+    /// When, in seconds since 1970.
+    pub at: u64,
+    /// On how many cores.
+    pub cores: usize,
+    /// How long it took, building included.
+    pub elapsed_ms: u64,
+    /// Protocol by protocol.
+    pub protocols: Vec<ProtocolReport>,
+    /// The histories that the checker must refuse, or accept.
+    pub canaries: Vec<CanaryReport>,
+    /// The seeded bugs.
+    pub matrix: Matrix,
+    /// What the hot path takes.
+    pub hot_path: HotPath,
+    /// What this run does not show.
+    pub not_verified: Vec<NotVerified>,
+    /// What is wrong, one line each. Empty: everything holds.
+    pub complaints: Vec<String>,
+}
+
+/// One protocol under every engine.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProtocolReport {
+    /// The protocol.
+    pub protocol: String,
+    /// Its models, one for each invariant.
+    pub models: Vec<ModelReport>,
+    /// Its spec.
+    pub histories: Option<Checked>,
+    /// Its orderings, each weakened in turn; `None` if that was not run.
+    pub orderings: Option<Vec<Site>>,
+}
+
+/// One model under every engine.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelReport {
+    /// The invariant.
+    pub invariant: String,
+    /// Its runs: loom, each of shuttle's schedulers, plain threads.
+    pub runs: Vec<Run>,
+}
+
+/// One canary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CanaryReport {
+    /// The file's name without its ending.
+    pub name: String,
+    /// The property that must be refused, or `None` for a history that must be accepted.
+    pub expected: Option<String>,
+    /// The properties that were found broken.
+    pub found: Vec<String>,
+    /// Why the file is no history.
+    pub error: Option<String>,
+}
+
+impl CanaryReport {
+    /// Whether the checker said what it had to, and nothing else.
+    pub fn is_right(&self) -> bool {
+        self.error.is_none() && self.found.iter().eq(self.expected.iter())
+    }
+}
+
+/// The counts of the hot path's test.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HotPath {
+    /// What was counted for a publish, one row for each way.
+    pub rows: Vec<HotRow>,
+    /// What stands beside it: the share of others, and the controls that must be seen.
+    pub notes: Vec<String>,
+    /// Why there are no counts.
+    pub not_run: Option<String>,
+    /// How long the test took to build.
+    pub build_ms: u64,
+}
+
+/// One way to publish.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HotRow {
+    /// How.
+    pub way: String,
+    /// Locks of ours that were taken, over all publishes.
+    pub locks: u64,
+    /// Allocations, over all publishes.
+    pub allocations: u64,
+    /// How many publishes were counted.
+    pub publishes: u64,
+}
+
+impl ModelReport {
+    /// The runs of one engine: `loom`, `shuttle` (all schedulers), `threads`.
+    pub fn of<'r>(&'r self, engine: &'r str) -> impl Iterator<Item = &'r Run> {
+        let family = |run: &&Run| run.engine.split('/').next() == Some(engine);
+        self.runs.iter().filter(family)
+    }
+
+    /// Its goals under one engine, and how often each was reached in all of that engine's runs.
+    pub fn goals(&self, engine: &str) -> Vec<(String, u64)> {
+        let mut sums: Vec<(String, u64)> = Vec::new();
+        for (goal, reached) in self.of(engine).flat_map(|run| &run.goals) {
+            match sums.iter_mut().find(|(name, _)| name == goal) {
+                Some((_, sum)) => *sum += reached,
+                None => sums.push((goal.clone(), *reached)),
+            }
+        }
+        sums
+    }
+
+    /// What speaks against it. A goal counts as reached if one of an engine's schedulers reached
+    /// it; real threads meet too rarely to be asked.
+    pub fn complaints(&self, protocol: &str) -> Vec<String> {
+        let name = format!("{protocol}/{}", self.invariant);
+        let mut complaints = Vec::new();
+        for run in &self.runs {
+            let engine = &run.engine;
+            if let Some(failure) = &run.failure {
+                complaints.push(format!("{name} under {engine}: {}", failure.message));
+            } else if run.verdict == Verdict::Truncated {
+                let executions = run.executions;
+                complaints.push(format!(
+                    "{name} under {engine}: truncated after {executions}"
+                ));
+            }
+        }
+        for engine in ["loom", "shuttle"] {
+            let failed = self.of(engine).any(|run| run.failure.is_some());
+            for (goal, _) in self
+                .goals(engine)
+                .iter()
+                .filter(|goal| goal.1 == 0 && !failed)
+            {
+                complaints.push(format!("{name} under {engine}: never reached \"{goal}\""));
+            }
+        }
+        complaints
+    }
+}
+
+impl ProtocolReport {
+    /// All executions of one engine.
+    pub fn executions(&self, engine: &str) -> u64 {
+        self.models
+            .iter()
+            .flat_map(|model| model.of(engine))
+            .map(|run| run.executions)
+            .sum()
+    }
+
+    /// The weakest verdict of loom's: what can be said of the whole protocol.
+    pub fn loom_verdict(&self) -> Option<Verdict> {
+        let rank = |verdict: &Verdict| match verdict {
+            Verdict::Exhaustive => (0, 0),
+            Verdict::Bounded(preemptions) => (1, usize::MAX - preemptions),
+            Verdict::Sampled => (2, 0),
+            Verdict::Truncated => (3, 0),
+            Verdict::Failed => (4, 0),
+        };
+        let runs = self.models.iter().flat_map(|model| model.of("loom"));
+        runs.map(|run| run.verdict).max_by_key(rank)
+    }
+
+    /// Goals reached and goals there are, over the models under loom and shuttle and the spec.
+    pub fn goals(&self) -> (usize, usize) {
+        let engines = ["loom", "shuttle"];
+        let of_models = self
+            .models
+            .iter()
+            .flat_map(|m| engines.map(|engine| m.goals(engine)));
+        let mut all: Vec<u64> = of_models.flatten().map(|goal| goal.1).collect();
+        let of_spec = self.histories.iter().flat_map(|checked| &checked.goals);
+        all.extend(of_spec.map(|goal| goal.1));
+        (
+            all.iter().filter(|reached| **reached > 0).count(),
+            all.len(),
+        )
+    }
+
+    /// What is wrong with it.
+    pub fn complaints(&self) -> Vec<String> {
+        let name = &self.protocol;
+        let mut complaints: Vec<String> = self
+            .models
+            .iter()
+            .flat_map(|model| model.complaints(name))
+            .collect();
+        let spec = self.histories.as_ref().and_then(Checked::complaint);
+        complaints.extend(spec.map(|why| format!("histories of {why}")));
+        let idle = self.orderings.iter().flatten().filter(|site| !site.needed);
+        complaints.extend(idle.map(|site| {
+            let Site {
+                file,
+                line,
+                operation,
+                ordering,
+                weakened_to,
+                ..
+            } = site;
+            format!("{file}:{line} {operation}: no model needs {ordering}, {weakened_to} will do")
+        }));
+        complaints
+    }
+}
+
+impl HotPath {
+    /// What is wrong with it. That it was not run is not wrong, but said.
+    pub fn complaints(&self) -> Vec<String> {
+        let taken = |row: &&HotRow| row.locks + row.allocations > 0;
+        let say = |row: &HotRow| {
+            let HotRow {
+                way,
+                locks,
+                allocations,
+                publishes,
+            } = row;
+            format!("{way}: {locks} locks, {allocations} allocations in {publishes} publishes")
+        };
+        self.rows.iter().filter(taken).map(say).collect()
+    }
+}
+
+impl Report {
+    /// Everything that is wrong, part by part.
+    pub fn find_complaints(&self) -> Vec<String> {
+        let mut complaints: Vec<String> = self
+            .protocols
+            .iter()
+            .flat_map(ProtocolReport::complaints)
+            .collect();
+        for canary in self.canaries.iter().filter(|canary| !canary.is_right()) {
+            let CanaryReport {
+                name,
+                expected,
+                found,
+                error,
+            } = canary;
+            let expected = expected.as_deref().unwrap_or("nothing");
+            complaints.push(match error {
+                Some(error) => format!("canary {name}: {error}"),
+                None => format!("canary {name}: expected {expected}, found {found:?}"),
+            });
+        }
+        complaints.extend(self.matrix.complaints());
+        complaints.extend(self.hot_path.complaints());
+        complaints
+    }
+
+    /// How much of the time went into building.
+    pub fn build_ms(&self) -> u64 {
+        self.matrix.build_ms + self.hot_path.build_ms
+    }
+
+    /// Whether everything holds.
+    pub fn is_ok(&self) -> bool {
+        self.complaints.is_empty()
+    }
+}

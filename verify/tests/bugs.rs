@@ -1,0 +1,64 @@
+//! The seeded bugs as files: what can be said of them without running one. `verify bugs` runs them.
+
+use clearway_models::models;
+use clearway_verify::bugs::{self, Bug};
+use clearway_verify::child::Checker;
+use clearway_verify::protocol::SPECS;
+use clearway_verify::tree::Tree;
+use std::collections::BTreeSet;
+use std::fs;
+
+fn seeded() -> Vec<Bug> {
+    bugs::load(&Tree::of_this_build()).unwrap()
+}
+
+#[test]
+fn every_patch_applies_to_the_source_that_ships() {
+    let tree = Tree::of_this_build();
+    for bug in seeded() {
+        let source = fs::read_to_string(tree.source(&bug.protocol)).unwrap();
+        if let Err(error) = bug.apply(&source) {
+            panic!("{}: {error}", bug.name);
+        }
+    }
+}
+
+#[test]
+fn a_bug_breaks_what_a_model_checks() {
+    for bug in seeded() {
+        let checks = |invariant: &str| {
+            models().any(|m| m.protocol == bug.protocol && m.invariant == invariant)
+        };
+        assert!(
+            checks(&bug.breaks),
+            "{}: nothing checks `{}`",
+            bug.name,
+            bug.breaks
+        );
+        let by_spec = bug.is_promised(Checker::Histories);
+        let has_spec = SPECS.iter().any(|(name, _)| *name == bug.protocol);
+        assert!(
+            !by_spec || has_spec,
+            "{}: {} has no spec",
+            bug.name,
+            bug.protocol
+        );
+        assert!(!bug.caught_by.is_empty(), "{}: who catches it?", bug.name);
+    }
+}
+
+#[test]
+fn every_invariant_is_broken_by_some_bug() {
+    let broken: BTreeSet<_> = seeded()
+        .into_iter()
+        .map(|bug| (bug.protocol, bug.breaks))
+        .collect();
+    let idle: Vec<String> = models()
+        .filter(|model| !broken.contains(&(model.protocol.to_owned(), model.invariant.to_owned())))
+        .map(|model| model.name())
+        .collect();
+    assert!(
+        idle.is_empty(),
+        "no seeded bug shows that these models can fail: {idle:?}"
+    );
+}
