@@ -203,17 +203,17 @@ impl<R> Shared<R> {
     /// Settles a slot and sends on whoever waited behind it.
     pub(crate) fn settle_slot(&self, slot: Slot, outcome: Outcome) {
         if let Some(entry) = self.admission.settle(slot, outcome, self.runtime.now()) {
-            self.settled(&entry);
+            self.settled(slot, &entry);
         }
     }
 
     /// What follows an outcome.
-    fn settled(&self, entry: &Entry) {
+    fn settled(&self, slot: Slot, entry: &Entry) {
         if self.admission.gate.is_shut() {
             *self.drained.lock().entry(entry.topic).or_default() += 1;
         }
         if entry.marks & ORDERED != 0
-            && let Some(next) = self.lines.leave(entry.id)
+            && let Some(next) = self.lines.leave(slot)
         {
             let wakers = {
                 let mut inbox = self.inbox.lock();

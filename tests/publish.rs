@@ -293,6 +293,27 @@ async fn unread_results_refuse_when_asked_to() {
 }
 
 #[tokio::test]
+async fn an_envelope_in_line_behind_itself_keeps_its_place_and_holds_up_nobody() {
+    let broker = Memory::new();
+    let bus = bus(&broker).await;
+    let orders = bus.raw_topic("orders").unwrap().ordered();
+    let first = orders.publish(&"first".into()).key("k");
+    let first = first.envelope().unwrap().clone();
+    let next = orders.publish(&"next".into()).key("k");
+    let next = next.envelope().unwrap().clone();
+
+    // Sent again under its id while it is under way, as who retries may do.
+    let receipts = [first.clone(), next, first]
+        .map(|envelope| orders.publish_envelope(envelope).enqueue().unwrap());
+    let mut positions = Vec::new();
+    for receipt in receipts {
+        let receipt = tokio::time::timeout(SECOND * 20, receipt).await;
+        positions.push(receipt.expect("it has an outcome").unwrap().position);
+    }
+    assert!(positions.is_sorted(), "{positions:?}");
+}
+
+#[tokio::test]
 async fn ordered_has_one_in_flight_per_key() {
     let broker = Memory::new();
     let bus = bus(&broker).await;

@@ -70,6 +70,11 @@ impl Member {
         self.seen.borrow().len()
     }
 
+    /// The events there have been.
+    pub fn events(&self) -> Vec<BusEvent> {
+        self.seen.borrow().clone()
+    }
+
     /// Waits for an event, of those after the first `from`.
     pub async fn until(
         &self,

@@ -20,8 +20,9 @@ pub(crate) struct Lines<T> {
 struct State<T> {
     /// Busy keys of each topic, with those in line.
     busy: HashMap<LineKey, VecDeque<Waiting<T>>, FixedState>,
-    /// Which key an ordered publish in flight keeps busy.
-    keys: HashMap<u128, LineKey, FixedState>,
+    /// Which key an ordered publish without an outcome belongs to. By slot and not by id: an envelope that is
+    /// sent again has the id of one that may still be on its way out.
+    keys: HashMap<Slot, LineKey, FixedState>,
 }
 
 type LineKey = (u32, Bytes);
@@ -47,9 +48,8 @@ impl<T> Lines<T> {
     /// Gives the publish back if its key is free, and keeps the key busy with it; else it waits.
     pub(crate) fn enter(&self, topic: u32, waiting: Waiting<T>) -> Option<Waiting<T>> {
         let key = waiting.envelope.key.clone().unwrap_or_default();
-        let id = waiting.envelope.id.as_u128();
         let mut state = self.state.lock();
-        state.keys.insert(id, (topic, key.clone()));
+        state.keys.insert(waiting.slot, (topic, key.clone()));
         match state.busy.get_mut(&(topic, key.clone())) {
             Some(line) => {
                 line.push_back(waiting);
@@ -62,16 +62,13 @@ impl<T> Lines<T> {
         }
     }
 
-    /// The publish of `id` has its outcome: the next of its key, which keeps the key busy, if it
+    /// The publish of `slot` has its outcome: the next of its key, which keeps the key busy, if it
     /// was the one in flight.
-    pub(crate) fn leave(&self, id: u128) -> Option<Waiting<T>> {
+    pub(crate) fn leave(&self, slot: Slot) -> Option<Waiting<T>> {
         let mut state = self.state.lock();
-        let key = state.keys.remove(&id)?;
+        let key = state.keys.remove(&slot)?;
         let line = state.busy.get_mut(&key)?;
-        if let Some(at) = line
-            .iter()
-            .position(|waiting| waiting.envelope.id.as_u128() == id)
-        {
+        if let Some(at) = line.iter().position(|waiting| waiting.slot == slot) {
             // It was settled while it waited: it was not the one in flight.
             line.remove(at);
             return None;

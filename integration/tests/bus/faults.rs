@@ -1,7 +1,7 @@
 //! Load while the server is paused, killed and started again, and while connections are cut and answers lost.
 
 use crate::setup::{bus, options, topics};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clearway::{BusEvent, TopicConfig};
 use clearway_integration::{
     Broker, Fault, Load, Manner, Member, Nats, Outside, Proxy, Quota, RawTopic, Record, until,
@@ -12,6 +12,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 const GROUP: &str = "audit";
+
+/// How long a whole run may take.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// What is kept in the repository may be so large, in bytes.
 const KEPT_MAX: u64 = 200_000;
@@ -103,11 +106,10 @@ async fn a_short_run_leaves_a_history_small_enough_to_keep() -> Result<()> {
 impl FaultRun {
     /// `None` when there is no server that may be broken.
     async fn run(&self) -> Result<Option<Verdict>> {
-        let Some(broker) = Broker::nats(Nats::default()).await? else {
-            return Ok(None);
-        };
-        let run = timeout(Duration::from_secs(300), self.run_on(&broker));
-        Ok(Some(run.await.context("the run does not end")??))
+        match Broker::nats(Nats::default()).await? {
+            Some(broker) => self.run_on(&broker).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn run_on(&self, broker: &Broker) -> Result<Verdict> {
@@ -124,12 +126,21 @@ impl FaultRun {
         let scene = Scene::open(self, &record, broker, proxy, outside).await?;
 
         let quota = Quota::of(self.quota(0));
-        let (load, faults) = tokio::join!(
-            self.load.run(&scene.publishing, &scene.topics, &quota),
-            self.break_all(&scene, &record, &quota),
-        );
-        let () = load;
-        faults?;
+        let both = async {
+            // The first that fails ends both: a publish that never ends must not hide why.
+            tokio::try_join!(
+                async {
+                    self.load
+                        .run(&scene.publishing, &scene.topics, &quota)
+                        .await;
+                    anyhow::Ok(())
+                },
+                self.break_all(&scene, &record, &quota),
+            )
+        };
+        let ended = timeout(LIMIT, both).await;
+        let ended = ended.unwrap_or_else(|_| bail!("it does not end within {LIMIT:?}"));
+        ended.with_context(|| scene.state())?;
         scene.end(&record).await?;
 
         let path = record.path().to_owned();
@@ -170,14 +181,10 @@ impl FaultRun {
             })
             .await?;
             let next = self.quota(n + 1);
-            let broken = scene
-                .break_one(*breakage, record, || quota.raise(next))
-                .await;
-            // Whatever went wrong, the publishers are let go: the load has to end.
-            if broken.is_err() {
-                quota.raise(self.load.each);
-            }
-            broken.with_context(|| format!("fault {n}, {breakage:?}"))?;
+            let broken = scene.break_one(*breakage, record, || quota.raise(next));
+            broken
+                .await
+                .with_context(|| format!("fault {n}, {breakage:?}"))?;
         }
         Ok(())
     }
@@ -235,6 +242,16 @@ impl<'b> Scene<'b> {
             publishing: Arc::new(publishing),
             consuming,
         })
+    }
+
+    /// What both buses say of themselves, for whoever has to find out why a run did not end.
+    fn state(&self) -> String {
+        let of = |member: &Member| format!("{:#?}\n{:#?}", member.bus.metrics(), member.events());
+        format!(
+            "publishing: {}\nconsuming: {}",
+            of(&self.publishing),
+            of(&self.consuming)
+        )
     }
 
     /// How many publishes have their outcome.
