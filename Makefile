@@ -41,6 +41,7 @@ integration: tools ## The tests against real brokers, in containers
 
 bench: tools ## Beside what they replace, as ratios with their targets
 	$(CARGO) bench $(FEATURES)
+	@integration/bench.sh
 
 # ---- the parts of `check`
 

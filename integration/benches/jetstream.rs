@@ -1,0 +1,112 @@
+//! Row 11: the bus on NATS JetStream beside the client it is built on, in turns against one server.
+//!
+//! Three sides publish the same payload, one task each, with the same number in flight: the client
+//! without message ids, the client with an id on every message, and the bus.
+//!
+//! An id costs the server something: it looks it up among those of the stream's duplicate window, and
+//! remembers it. The bus always sends one, because that is how an envelope that is sent again after a
+//! reconnect is recognised. So only the rows `with ids` compare two clients that ask the same of the
+//! server; in the row `without ids` the bus asks for more. Both are printed, so that neither is taken for the
+//! other. Every side has a fresh stream of the same settings in every round (the bus makes them
+//! all), in files, of one partition; nothing counts that the server does not hold in the end.
+
+#[path = "../../benches/common/mod.rs"]
+mod common;
+#[path = "jetstream/sides.rs"]
+mod sides;
+#[allow(dead_code, reason = "a bench uses a part of the table")]
+#[path = "../../benches/publish/table.rs"]
+mod table;
+
+use anyhow::Result;
+use clearway_integration::Broker;
+use common::median;
+use sides::{Figures, Side, Sides};
+use table::{Bound, Table, short};
+
+/// How many a side publishes in a round.
+const ENVELOPES: usize = 100_000;
+const ROUNDS: usize = 5;
+/// Bytes of one payload.
+const PAYLOAD: usize = 256;
+/// How many a side has in flight.
+const WINDOW: usize = 1024;
+/// When the client's own rounds differ by more than this, the machine was busy with something else.
+const WEATHER: f64 = 1.25;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let broker = Broker::any().await?;
+    let sides = Sides::connect(&broker).await?;
+    let mut rounds = [const { Vec::new() }; 3];
+    for round in 0..ROUNDS {
+        // Another one begins each time: whoever comes after a busy server has it harder.
+        for at in (0..3).map(|n| (n + round) % 3) {
+            rounds[at].push(sides.round(Side::ALL[at]).await?);
+        }
+    }
+    sides.close().await;
+    let no_floor_missed = tell(&rounds);
+    drop(broker);
+    std::process::exit(i32::from(!no_floor_missed));
+}
+
+/// The rows. Says whether no floor was missed.
+fn tell(rounds: &[Vec<Figures>; 3]) -> bool {
+    let each = |figure: fn(&Figures) -> f64| {
+        rounds
+            .each_ref()
+            .map(|of_side| median(of_side.iter().map(figure).collect()))
+    };
+    let [raw, with_id, bus] = each(|figures| figures.per_second);
+    let [raw_cpu, with_id_cpu, bus_cpu] = each(|figures| figures.cpu_nanos);
+    let mut table = Table::new();
+    table.disturbed(were_disturbed(&rounds[Side::WithId as usize]));
+    let throughput = |client: f64| {
+        format!(
+            "client {} k/s, bus {} k/s",
+            short(client / 1e3),
+            short(bus / 1e3)
+        )
+    };
+    let cpu = |client: f64| format!("client {} ns, bus {} ns", short(client), short(bus_cpu));
+    table.value(
+        "11",
+        "JetStream, bus over client with ids: throughput",
+        throughput(with_id),
+        bus / with_id,
+        Bound::AtLeast(0.9, 0.85),
+    );
+    table.value(
+        "11",
+        "JetStream, client with ids over bus: CPU an envelope",
+        cpu(with_id_cpu),
+        with_id_cpu / bus_cpu,
+        Bound::AtLeast(1.0, 0.83),
+    );
+    table.value(
+        "11",
+        "bus over client without ids (the server does less)",
+        throughput(raw),
+        bus / raw,
+        // A target to look at: what is missed here may be the server's work, so no floor.
+        Bound::AtLeast(0.9, 0.0),
+    );
+    table.value(
+        "-",
+        "  client without ids over bus: CPU an envelope",
+        cpu(raw_cpu),
+        raw_cpu / bus_cpu,
+        Bound::None,
+    );
+    table.close()
+}
+
+/// Whether the machine was busy with something else. Asked of the client, so that rounds of the bus that
+/// differ are never an excuse for the bus.
+fn were_disturbed(client: &[Figures]) -> bool {
+    let mut speeds: Vec<_> = client.iter().map(|figures| figures.per_second).collect();
+    speeds.sort_by(f64::total_cmp);
+    // Without the best and the worst: the median looks past them too.
+    speeds[speeds.len() - 2] > speeds[1] * WEATHER
+}
