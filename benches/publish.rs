@@ -8,7 +8,7 @@
 mod baseline;
 #[path = "common/mod.rs"]
 mod common;
-#[path = "../tests/hot_path/counting.rs"]
+#[path = "../verify/bus/hot_path/counting.rs"]
 mod counting;
 #[path = "publish/instructions.rs"]
 mod instructions;
@@ -42,7 +42,7 @@ const ROUNDS: usize = 11;
 /// Both buses with the same topics, and what is looked up by itself.
 struct Cast {
     names: Vec<String>,
-    handles: Vec<TopicHandle>,
+    handles: Vec<TopicHandle<u64>>,
     ours: LockFreeBus<u64>,
     locked: LockedBus<u64>,
     mutex_map: Mutex<HashMap<Arc<str>, u64>>,
@@ -104,7 +104,7 @@ impl Cast {
         &self.names[n % TOPICS]
     }
 
-    fn handle(&self, n: usize) -> &TopicHandle {
+    fn handle(&self, n: usize) -> &TopicHandle<u64> {
         &self.handles[n % TOPICS]
     }
 }
@@ -374,7 +374,7 @@ fn saturated(table: &mut Table) {
     }
 }
 
-/// Row 14, for the core; `tests/hot_path.rs` counts the journey.
+/// Row 14, for the core; `verify/bus/hot_path.rs` counts the journey.
 fn counted(table: &mut Table) {
     table.disturbed(false);
     const PUBLISHES: u64 = 10_000;

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, RwLock};
 pub(crate) fn bench(criterion: &mut Criterion) {
     let sessions = Sessions::new(Arc::new(7u64));
     let leased = || _ = black_box(sessions.lease().map(|connection| **connection));
+    let kept = sessions.keep();
+    let kept = || _ = black_box(kept.lease().map(|connection| **connection));
     // Held while the connection is used, so that a reconnect waits for it as it waits for a lease.
     let producer = RwLock::new(Arc::new(7u64));
     let read = || _ = black_box(producer.read().map(|connection| **connection).ok());
@@ -23,6 +25,9 @@ pub(crate) fn bench(criterion: &mut Criterion) {
     for rivals in [0, 1] {
         group.bench_function(BenchmarkId::new("session", rivals), |b| {
             with_rivals(rivals, leased, || b.iter(leased));
+        });
+        group.bench_function(BenchmarkId::new("kept session", rivals), |b| {
+            with_rivals(rivals, kept, || b.iter(kept));
         });
         group.bench_function(BenchmarkId::new("rwlock", rivals), |b| {
             with_rivals(rivals, read, || b.iter(read));

@@ -114,6 +114,7 @@ impl Bus {
                 core,
                 topic: &state,
                 known: None,
+                kept: None,
                 ordered: false,
             },
             envelope,

@@ -13,7 +13,7 @@ use crate::error::{ConfigureError, Failure, FullReason, PublishError};
 use crate::events::{Board, BusEvent};
 use crate::protocol::gate::{Gate, Pass};
 use crate::protocol::ledger::Entry;
-use crate::protocol::session::Sessions;
+use crate::protocol::session::{Kept, Sessions};
 use crate::protocol::singleflight::Singleflight;
 use crate::protocol::sync::Mutex;
 use crate::publish::admission::{Admission, ORDERED};
@@ -29,6 +29,9 @@ use std::task::{Poll, Waker};
 
 /// The route type of a backend.
 pub(crate) type RouteOf<B> = <<B as Backend>::Connection as Connection>::Route;
+
+/// A session of a backend that a handle keeps.
+pub(crate) type KeptOf<B> = Kept<Arc<<B as Backend>::Connection>>;
 
 /// A whole bus over one backend.
 pub(crate) struct Core<B: Backend> {

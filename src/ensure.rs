@@ -55,7 +55,7 @@ pub(crate) async fn ensured<B: Backend>(
                     Ok(route) => {
                         let term = topic.next_term();
                         topic.open(config.clone(), term, route, |route, slot, envelope| {
-                            dispatch::send(core, route, envelope, slot);
+                            dispatch::send(core, None, route, envelope, slot);
                         });
                         leader.succeed(&topic.mark, term, (config, Ok(())));
                         Ok(())

@@ -4,7 +4,7 @@ use crate::backend::any::{Any, AnyRoute};
 use crate::bus::Owner;
 use crate::codec::Codec;
 use crate::config::Durability;
-use crate::core::Core;
+use crate::core::{Core, KeptOf};
 use crate::envelope::{Envelope, TraceContext};
 use crate::error::{EnqueueError, PublishError, SubscribeError};
 use crate::handler::Handler;
@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// A topic to publish to and to subscribe to. Cheap to clone, cheaper to keep: publishing by
-/// handle looks nothing up. One that is made (or cloned) once the topic is configured or was published to
-/// is the fastest.
+/// handle looks nothing up. One that is made (or cloned) once the topic is configured or was published to,
+/// and since the last reconnect, is the fastest.
 ///
 /// `T` is what it carries, `C` how that is encoded.
 pub struct Topic<T, C> {
@@ -30,6 +30,8 @@ pub struct Topic<T, C> {
     state: Arc<TopicState<AnyRoute>>,
     /// The topic as it was when this handle was made, if it was open then. What has changed since is looked up.
     known: Option<Arc<TopicNow<AnyRoute>>>,
+    /// The session at that time: as long as it is the current one, none is looked up.
+    kept: KeptOf<Any>,
     codec: Arc<C>,
     ordered: bool,
     carries: PhantomData<fn(T) -> T>,
@@ -48,8 +50,9 @@ pub struct BatchReport {
 impl<T, C: Codec<T>> Topic<T, C> {
     pub(crate) fn new(owner: Arc<Owner>, state: Arc<TopicState<AnyRoute>>, codec: Arc<C>) -> Self {
         Self {
-            owner,
             known: state.known(),
+            kept: owner.core().sessions.keep(),
+            owner,
             state,
             codec,
             ordered: false,
@@ -163,6 +166,7 @@ impl<T, C: Codec<T>> Topic<T, C> {
             core: self.core(),
             topic: &self.state,
             known: self.known.as_deref(),
+            kept: Some(&self.kept),
             ordered: self.ordered,
         }
     }
@@ -183,6 +187,7 @@ impl<T, C> Clone for Topic<T, C> {
         Self {
             owner: self.owner.clone(),
             known: self.state.known(),
+            kept: self.owner.core().sessions.keep(),
             state: self.state.clone(),
             codec: self.codec.clone(),
             ordered: self.ordered,

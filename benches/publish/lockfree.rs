@@ -3,7 +3,7 @@
 //! The same objects in the same order as `src/publish`, without what a broker adds: credit, ledger, queue.
 
 use clearway::protocol::gate::Gate;
-use clearway::protocol::session::Sessions;
+use clearway::protocol::session::{Kept, Sessions};
 use clearway::protocol::singleflight::{Mark, Singleflight, Turn};
 use clearway::protocol::snapshot::Snapshot;
 use clearway::protocol::sync::ArcCell;
@@ -32,10 +32,11 @@ struct TopicNow {
     term: u64,
 }
 
-/// `src/handle.rs`: the topic, and what was known of it when the handle was made.
-pub(crate) struct TopicHandle {
+/// `src/handle.rs`: the topic, and what was known of it and of the bus when the handle was made.
+pub(crate) struct TopicHandle<P> {
     state: Arc<TopicState>,
     known: Option<Arc<TopicNow>>,
+    kept: Kept<Arc<P>>,
 }
 
 /// Why a publish was refused.
@@ -57,13 +58,14 @@ impl<P> LockFreeBus<P> {
     }
 
     /// A handle to the topic of that name, made open with that size limit if it is new.
-    pub(crate) fn topic(&self, name: &str, size_limit: usize, route: u64) -> TopicHandle {
+    pub(crate) fn topic(&self, name: &str, size_limit: usize, route: u64) -> TopicHandle<P> {
         let made: Result<_, std::convert::Infallible> = self
             .topics
             .get_or_insert(&name.into(), |_| Ok(TopicState::open(size_limit, route)));
         let state = made.unwrap_or_else(|never| match never {});
         let known = Some(Arc::clone(&state.now.load()));
-        TopicHandle { state, known }
+        let kept = self.sessions.keep();
+        TopicHandle { state, known, kept }
     }
 
     /// Only the look-up of what publishing needs to know of a topic.
@@ -83,30 +85,31 @@ impl<P> LockFreeBus<P> {
     ) -> Result<R, Refused> {
         let topics = self.topics.load();
         let topic = topics.get(topic).ok_or(Refused::UnknownTopic)?;
-        topic.with_now(None, |now| self.publish_by(now, size, produce))
+        topic.with_now(None, |now| self.publish_by(now, None, size, produce))
     }
 
     /// One publish by handle.
     pub(crate) fn publish_to<R>(
         &self,
-        topic: &TopicHandle,
+        topic: &TopicHandle<P>,
         size: usize,
         produce: impl FnOnce(&P, u64) -> R,
     ) -> Result<R, Refused> {
         let known = topic.known.as_deref();
-        topic
-            .state
-            .with_now(known, |now| self.publish_by(now, size, produce))
+        topic.state.with_now(known, |now| {
+            self.publish_by(now, Some(&topic.kept), size, produce)
+        })
     }
 
     fn publish_by<R>(
         &self,
         now: &TopicNow,
+        kept: Option<&Kept<Arc<P>>>,
         size: usize,
         produce: impl FnOnce(&P, u64) -> R,
     ) -> Result<R, Refused> {
         let pass = self.gate.enter().ok_or(Refused::Closed)?;
-        let produced = self.inside(now, size, produce);
+        let produced = self.inside(now, kept, size, produce);
         self.gate.leave(pass);
         produced
     }
@@ -114,6 +117,7 @@ impl<P> LockFreeBus<P> {
     fn inside<R>(
         &self,
         now: &TopicNow,
+        kept: Option<&Kept<Arc<P>>>,
         size: usize,
         produce: impl FnOnce(&P, u64) -> R,
     ) -> Result<R, Refused> {
@@ -121,7 +125,9 @@ impl<P> LockFreeBus<P> {
             return Err(Refused::TooLarge);
         }
         let route = now.route.as_ref().ok_or(Refused::UnknownTopic)?;
-        let produced = {
+        let produced = if let Some(session) = kept.and_then(Kept::lease) {
+            produce(&session, **route)
+        } else {
             let session = self.sessions.lease().ok_or(Refused::Closed)?;
             produce(&session, **route)
         };
@@ -175,7 +181,7 @@ impl TopicState {
     }
 }
 
-impl TopicHandle {
+impl<P> TopicHandle<P> {
     /// Only the look-up.
     pub(crate) fn look_up(&self) -> usize {
         self.state

@@ -28,6 +28,12 @@ pub const MODELS: &[Model] = &[
     .bound(3),
     Model::new(
         "session",
+        "a_retired_session_is_not_leased_by_who_kept_it",
+        a_retired_session_is_not_leased_by_who_kept_it,
+    )
+    .goals(&["used the kept one", "refused, used the new one"]),
+    Model::new(
+        "session",
         "each_session_closed_once",
         each_session_closed_once,
     )
@@ -160,6 +166,43 @@ fn nobody_uses_a_retired_session() {
     for publisher in publishers {
         publisher.join().unwrap();
     }
+}
+
+/// A publisher leases the session that it has kept while a reconnect replaces it, twice.
+fn a_retired_session_is_not_leased_by_who_kept_it() {
+    let sessions = sessions();
+    let publisher = thread::spawn_named("publisher", {
+        let (sessions, kept) = (sessions.clone(), sessions.keep());
+        move || {
+            for _ in 0..2 {
+                if let Some(lease) = kept.lease() {
+                    event("uses the kept one");
+                    lease.used.read();
+                    assert!(
+                        lease.generation() == 1 && lease.closed.count() == 0,
+                        "a_retired_session_is_not_leased_by_who_kept_it: closed under its lease"
+                    );
+                    sometimes("used the kept one");
+                    continue;
+                }
+                let lease = sessions.lease();
+                assert_eq!(
+                    lease.map(|lease| lease.generation()),
+                    Some(2),
+                    "a_retired_session_is_not_leased_by_who_kept_it: refused, and not replaced"
+                );
+                sometimes("refused, used the new one");
+            }
+        }
+    });
+    reconnect(&sessions);
+    publisher.join().unwrap();
+    let kept = sessions.keep();
+    drop(sessions.close());
+    assert!(
+        kept.lease().is_none() && sessions.keep().lease().is_none(),
+        "a_retired_session_is_not_leased_by_who_kept_it: leased after close"
+    );
 }
 
 /// A reconnect finishes while two close. Every session that was made is closed, and once.
@@ -346,6 +389,14 @@ mod tests {
     #[test]
     fn nobody_uses_a_retired_session() {
         check(find(MODELS, "nobody_uses_a_retired_session"));
+    }
+
+    #[test]
+    fn a_retired_session_is_not_leased_by_who_kept_it() {
+        check(find(
+            MODELS,
+            "a_retired_session_is_not_leased_by_who_kept_it",
+        ));
     }
 
     #[test]

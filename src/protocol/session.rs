@@ -11,6 +11,7 @@
 //! * `one_session_per_operation`: what a lease shows does not change while it is held.
 //! * `nobody_uses_a_retired_session`: when `poll_unused` is ready, no lease of it is out or can be had,
 //!   and everything done under one is visible.
+//! * `a_retired_session_is_not_leased_by_who_kept_it`: the same for who leases a session that was kept.
 //! * `each_session_closed_once`: of every session exactly one `Retired` is given out.
 //! * `one_reconnect_per_loss`: of those that saw a generation lost, one gets the ticket.
 //! * `no_session_after_close`: a session that is finished after close is handed back to its maker.
@@ -21,7 +22,8 @@
 //! The cell holds the current session or, after close, an empty one. Each session counts its
 //! leases in striped words of its own; bit 0 of each says retired.
 //! A lease counts itself in first and looks second: if the session was retired
-//! it counts out again and loads anew.
+//! it counts out again and loads anew. Who keeps a session leases it without the load, and
+//! looks for the current one only when the kept one is retired.
 //!
 //! ```text
 //! current ──replace──▶ retiring (leases out) ──last lease back──▶ unused ──▶ closed by whoever holds `Retired`
@@ -33,6 +35,7 @@
 //! |---------------|---------|-----------------|--------------------------------------------------------|
 //! | cell load     | Acquire | cell swap       | a lease sees half a session (the cell's own promise)   |
 //! | `lease`       | Acquire | `retire`        | a refused lease may load the old session again, for ever |
+//! | `Kept::lease` | Acquire | `retire`        | a refused lease may load the old session once more     |
 //! | `retire`      | Release | `lease`         | same                                                   |
 //! | `return_lease` | Release | `is_unused`    | the old session is closed under a lease                |
 //! | `is_unused`   | Acquire | `return_lease`  | same                                                   |
@@ -67,6 +70,10 @@ pub struct Lease<S, G: Deref<Target = Arc<Session<S>>>> {
     session: G,
     stripe: usize,
 }
+
+/// A session that somebody keeps, to lease it without looking for the current one. It keeps the value's memory,
+/// not its life: a session is retired and closed all the same.
+pub struct Kept<S>(Arc<Session<S>>);
 
 /// The right to replace the session of one generation. Dropping it lets another try.
 #[must_use = "dropping the ticket gives up the reconnect"]
@@ -122,6 +129,11 @@ impl<S> Sessions<S> {
         self.control.lock().generation
     }
 
+    /// The current session, to be kept.
+    pub fn keep(&self) -> Kept<S> {
+        Kept(Arc::clone(&self.cell.load()))
+    }
+
     /// The right to replace the session of `generation`, or `None` if it has been replaced, is
     /// being replaced by another, or the sessions are closed.
     pub fn reconnect(&self, generation: u64) -> Option<Ticket<'_, S>> {
@@ -148,6 +160,25 @@ impl<S> Sessions<S> {
             .swap(Arc::new(Session::new(control.generation, None)));
         drop(control);
         Some(last.retire())
+    }
+}
+
+impl<S> Kept<S> {
+    /// Leases the kept session, or `None` once it is retired: then [`Sessions::lease`] finds the current one.
+    ///
+    /// While it is being replaced others may lease the new one already.
+    pub fn lease(&self) -> Option<Lease<S, &Arc<Session<S>>>> {
+        let session = &self.0;
+        session.value.as_ref()?;
+        let stripe = stripe();
+        // Relaxed: saves the way in and out when it was retired long ago; the next line decides.
+        if session.leases[stripe].load(Ordering::Relaxed) & RETIRED != 0 {
+            return None;
+        }
+        // Acquire: pairs with the Release in `retire`, as in `Sessions::lease`.
+        let before = session.leases[stripe].fetch_add(LEASE, Ordering::Acquire);
+        let lease = Lease { session, stripe };
+        (before & RETIRED == 0).then_some(lease)
     }
 }
 

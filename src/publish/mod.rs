@@ -13,7 +13,7 @@ pub(crate) mod ensure;
 pub(crate) mod ordered;
 
 use crate::backend::{Backend, Slot};
-use crate::core::{Core, RouteOf};
+use crate::core::{Core, KeptOf, RouteOf};
 use crate::envelope::Envelope;
 use crate::error::PublishError;
 use crate::receipt::Receipt;
@@ -31,6 +31,8 @@ pub(crate) struct Target<'a, B: Backend> {
     pub(crate) topic: &'a Arc<TopicState<RouteOf<B>>>,
     /// What the caller has kept of the topic.
     pub(crate) known: Option<&'a TopicNow<RouteOf<B>>>,
+    /// What the caller has kept of the bus.
+    pub(crate) kept: Option<&'a KeptOf<B>>,
     pub(crate) ordered: bool,
 }
 
@@ -65,6 +67,7 @@ pub(crate) fn accept_at_once<'a, B: Backend>(
         core,
         topic,
         known: None,
+        kept: None,
         ordered: false,
     };
     match target.accept(envelope) {
@@ -263,7 +266,7 @@ impl<'a, B: Backend> Target<'a, B> {
     /// Sends it, or puts it in line behind its key.
     fn go(&self, now: &TopicNow<RouteOf<B>>, envelope: Envelope, slot: Slot) {
         if !self.ordered {
-            return dispatch::dispatch_by(now, self.core, self.topic, envelope, slot);
+            return dispatch::dispatch_by((now, self.kept), self.core, self.topic, envelope, slot);
         }
         let waiting = Waiting {
             topic: self.topic.clone(),
@@ -271,7 +274,13 @@ impl<'a, B: Backend> Target<'a, B> {
             envelope,
         };
         if let Some(first) = self.core.shared.lines.enter(self.topic.index, waiting) {
-            dispatch::dispatch_by(now, self.core, self.topic, first.envelope, slot);
+            dispatch::dispatch_by(
+                (now, self.kept),
+                self.core,
+                self.topic,
+                first.envelope,
+                slot,
+            );
         }
     }
 
