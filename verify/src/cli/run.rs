@@ -327,7 +327,7 @@ fn hot_path(tree: &Tree, progress: &Progress, complaints: &mut Vec<String>) -> H
         not_run: Some(why),
         ..HotPath::default()
     };
-    if !tree.root().join("tests/hot_path.rs").exists() {
+    if !tree.root().join("verify/bus/hot_path.rs").exists() {
         return not_run("there is no test that counts yet".to_owned());
     }
     let cargo = |last: &[&str]| {

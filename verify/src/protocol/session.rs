@@ -4,12 +4,13 @@
 //! one session and half of another is seen.
 
 use super::subject::engine::{block_on, thread};
-use super::subject::session::{Retired, Sessions};
+use super::subject::session::{Kept, Lease, Retired, Session, Sessions};
 use clearway_verify::linear::Spec;
 use clearway_verify::protocol::{CallOf, CallsOf, Checked, Protocol, explore};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// The protocol's name.
@@ -23,6 +24,8 @@ pub fn histories(programs: u32, seed: u64) -> Checked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Op {
     Lease,
+    /// Leasing the session of this generation, which was kept.
+    LeaseKept(u64),
     Return(u64),
     /// Asks for the right to replace this generation.
     Reconnect(u64),
@@ -54,6 +57,8 @@ struct SessionSpec {
     reconnecting: Option<u64>,
     leases: BTreeMap<u64, u32>,
     retired: BTreeSet<u64>,
+    /// Retired, and said to be in nobody's hands.
+    unused: BTreeSet<u64>,
 }
 
 impl Spec for SessionSpec {
@@ -68,6 +73,12 @@ impl Spec for SessionSpec {
                 !self.closed && *generation == self.current
             }
             (Op::Lease, Some(Ret::Nothing)) => self.closed,
+            // A reconnect puts the new session in place before it retires the old one: meanwhile either is had.
+            (Op::LeaseKept(kept), Some(Ret::Leased(generation))) => {
+                *next.leases.entry(*generation).or_default() += 1;
+                kept == generation && !self.unused.contains(kept) && kept + 1 >= self.current
+            }
+            (Op::LeaseKept(kept), Some(Ret::Nothing)) => self.closed || self.retired.contains(kept),
             (Op::Return(generation), _) => {
                 let out = next.leases.entry(*generation).or_default();
                 let any = *out > 0;
@@ -105,6 +116,7 @@ impl Spec for SessionSpec {
             }
             (Op::Close, Some(Ret::Nothing)) => self.closed,
             (Op::Wait(generation), Some(Ret::Unused)) => {
+                next.unused.insert(*generation);
                 self.retired.contains(generation)
                     && self.leases.get(generation).copied().unwrap_or_default() == 0
             }
@@ -119,6 +131,7 @@ impl Spec for SessionSpec {
         match (op, ret) {
             (Op::Lease, Some(Ret::Leased(_))) if self.closed => "no_session_after_close",
             (Op::Lease, _) => "one_session_per_operation",
+            (Op::LeaseKept(_), _) => "a_retired_session_is_not_leased_by_who_kept_it",
             (Op::Reconnect(_), Some(Ret::Ticket)) if self.closed => "no_session_after_close",
             (Op::Reconnect(_) | Op::GiveUp(_), _) => "one_reconnect_per_loss",
             (Op::Finish(_), Some(Ret::Retired(_))) if self.closed => "no_session_after_close",
@@ -137,6 +150,8 @@ impl Spec for SessionSpec {
 enum Act {
     /// Uses the current session for a moment.
     Use,
+    /// Uses the first session, which it has kept, or else the current one.
+    UseKept,
     /// Takes the current session for lost: replaces it, or gives the right to do so up again.
     Replace {
         give_up: bool,
@@ -155,6 +170,8 @@ impl Protocol for SessionCalls {
         "leased the first session",
         "leased a later session",
         "nothing to lease",
+        "leased the kept session",
+        "the kept session is retired",
         "replaced",
         "another replaces it",
         "handed back after close",
@@ -166,7 +183,8 @@ impl Protocol for SessionCalls {
 
     fn programs() -> BoxedStrategy<Self::Program> {
         let act = prop_oneof![
-            4 => Just(Act::Use),
+            3 => Just(Act::Use),
+            3 => Just(Act::UseKept),
             4 => (prop::bool::weighted(0.2), any::<bool>())
                 .prop_map(|(give_up, wait)| Act::Replace { give_up, wait }),
             1 => any::<bool>().prop_map(|wait| Act::Close { wait }),
@@ -182,18 +200,20 @@ impl Protocol for SessionCalls {
             reconnecting: None,
             leases: BTreeMap::new(),
             retired: BTreeSet::new(),
+            unused: BTreeSet::new(),
         }
     }
 
     fn run(program: &Self::Program, calls: &CallsOf<Self>) -> Result<(), String> {
         let sessions = Arc::new(Sessions::new(1));
+        let kept = Arc::new(sessions.keep());
         let threads: Vec<_> = (1..)
             .zip(program.clone())
             .map(|(process, acts)| {
-                let (sessions, calls) = (sessions.clone(), calls.clone());
+                let (sessions, kept, calls) = (sessions.clone(), kept.clone(), calls.clone());
                 thread::spawn(move || {
                     acts.iter()
-                        .try_for_each(|act| step(&sessions, *act, process, &calls))
+                        .try_for_each(|act| step((&sessions, &kept), *act, process, &calls))
                 })
             })
             .collect();
@@ -210,6 +230,8 @@ impl Protocol for SessionCalls {
             (Op::Lease, Ret::Leased(1)) => "leased the first session",
             (Op::Lease, Ret::Leased(_)) => "leased a later session",
             (Op::Lease, _) => "nothing to lease",
+            (Op::LeaseKept(_), Ret::Leased(_)) => "leased the kept session",
+            (Op::LeaseKept(_), _) => "the kept session is retired",
             (Op::Finish(_), Ret::Retired(_)) => "replaced",
             (Op::Finish(_), Ret::HandedBack) => "handed back after close",
             (Op::Reconnect(_), Ret::Nothing) => "another replaces it",
@@ -224,13 +246,18 @@ impl Protocol for SessionCalls {
 }
 
 fn step(
-    sessions: &Sessions<u64>,
+    (sessions, kept): (&Sessions<u64>, &Kept<u64>),
     act: Act,
     process: usize,
     calls: &CallsOf<SessionCalls>,
 ) -> Result<(), String> {
     match act {
         Act::Use => drop(lease(sessions, process, calls)?),
+        Act::UseKept => {
+            if !use_kept(kept, process, calls)? {
+                lease(sessions, process, calls)?;
+            }
+        }
         Act::Replace { give_up, wait } => {
             if let Some(generation) = lease(sessions, process, calls)? {
                 replace(sessions, generation, give_up, wait, process, calls);
@@ -260,12 +287,41 @@ fn lease(
 ) -> Result<Option<u64>, String> {
     let lease = calls.call(process, Op::Lease, || {
         let lease = sessions.lease();
-        let ret = lease
-            .as_ref()
-            .map_or(Ret::Nothing, |lease| Ret::Leased(lease.generation()));
+        let ret = leased(&lease);
         (lease, ret)
     });
-    let Some(lease) = lease else { return Ok(None) };
+    lease.map(|lease| spend(lease, process, calls)).transpose()
+}
+
+/// Uses the first session for a moment, which was kept. Says whether it could.
+fn use_kept(
+    kept: &Kept<u64>,
+    process: usize,
+    calls: &CallsOf<SessionCalls>,
+) -> Result<bool, String> {
+    let lease = calls.call(process, Op::LeaseKept(1), || {
+        let lease = kept.lease();
+        let ret = leased(&lease);
+        (lease, ret)
+    });
+    let spent = lease
+        .map(|lease| spend(lease, process, calls))
+        .transpose()?;
+    Ok(spent.is_some())
+}
+
+fn leased<G: Deref<Target = Arc<Session<u64>>>>(lease: &Option<Lease<u64, G>>) -> Ret {
+    lease
+        .as_ref()
+        .map_or(Ret::Nothing, |lease| Ret::Leased(lease.generation()))
+}
+
+/// Holds a lease for a moment and returns it.
+fn spend<G: Deref<Target = Arc<Session<u64>>>>(
+    lease: Lease<u64, G>,
+    process: usize,
+    calls: &CallsOf<SessionCalls>,
+) -> Result<u64, String> {
     // Stay for a moment, or nobody ever meets a lease.
     thread::yield_now();
     let (value, generation) = (*lease, lease.generation());
@@ -275,7 +331,7 @@ fn lease(
         ));
     }
     calls.call(process, Op::Return(generation), || (drop(lease), Ret::Done));
-    Ok(Some(generation))
+    Ok(generation)
 }
 
 fn replace(

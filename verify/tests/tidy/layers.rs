@@ -120,7 +120,7 @@ const UNORDERED: &[(&str, &str)] = &[
 
 /// `unsafe` outside of the models.
 const UNSAFE: &[(&str, &str)] = &[(
-    "tests/hot_path/counting.rs",
+    "verify/bus/hot_path/counting.rs",
     "an allocator that counts cannot be written without",
 )];
 

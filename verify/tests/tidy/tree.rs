@@ -12,7 +12,6 @@ const TOP: &[&str] = &[
     "integration",
     "benches",
     "examples",
-    "tests",
     ".ci",
     ".github",
 ];

@@ -34,6 +34,10 @@ const LONG: &[(&str, &str)] = &[
         "one model for each of seven invariants",
     ),
     (
+        "models/src/session.rs",
+        "one model for each invariant of one protocol",
+    ),
+    (
         "src/backend/memory/connection.rs",
         "produce, ensure and the task of one connection share its state",
     ),
@@ -54,11 +58,11 @@ const LONG: &[(&str, &str)] = &[
         "one protocol; a quarter of it says what it keeps and why",
     ),
     (
-        "tests/machine.rs",
+        "verify/bus/machine.rs",
         "one plain model of the whole bus and the machine that compares them",
     ),
     (
-        "tests/publish.rs",
+        "verify/bus/publish.rs",
         "one test for each promise of the publish journey",
     ),
     (
