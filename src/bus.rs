@@ -8,7 +8,7 @@ use crate::codec::Codec;
 use crate::codec::Json;
 use crate::codec::Raw;
 use crate::config::TopicConfig;
-use crate::core::{Core, Shared};
+use crate::core::{Core, KeptOf, Shared};
 use crate::ensure::ensured;
 use crate::envelope::Envelope;
 use crate::error::{ConfigureError, ConnectError, PublishError};
@@ -43,9 +43,10 @@ use std::time::Duration;
 /// assert!(report.drained);
 /// # Ok(()) }
 /// ```
-#[derive(Clone)]
 pub struct Bus {
     owner: Arc<Owner>,
+    /// The session when this handle was made: as long as it is the current one, none is looked up.
+    kept: KeptOf<Any>,
 }
 
 /// What all handles share: when the last one is dropped, the bus closes.
@@ -102,7 +103,7 @@ impl Bus {
     ) -> Result<Receipt, PublishError> {
         let core = self.core();
         let envelope = Envelope::new(payload.into(), &*core.shared.runtime);
-        let envelope = match publish::accept_at_once(core, topic, envelope) {
+        let envelope = match publish::accept_at_once((core, &self.kept), topic, envelope) {
             Ok(sent) => return sent.await,
             Err(envelope) => envelope,
         };
@@ -114,7 +115,7 @@ impl Bus {
                 core,
                 topic: &state,
                 known: None,
-                kept: None,
+                kept: Some(&self.kept),
                 ordered: false,
             },
             envelope,
@@ -173,6 +174,15 @@ impl Bus {
 
     fn core(&self) -> &Arc<Core<Any>> {
         &self.owner.core
+    }
+}
+
+impl Clone for Bus {
+    fn clone(&self) -> Self {
+        Self {
+            owner: self.owner.clone(),
+            kept: self.core().sessions.keep(),
+        }
     }
 }
 
@@ -307,6 +317,7 @@ impl BusBuilder {
         });
         supervise::spawn(&core);
         let bus = Bus {
+            kept: core.sessions.keep(),
             owner: Arc::new(Owner { core }),
         };
         for topic in self.topics {

@@ -17,6 +17,8 @@ pub(crate) struct LockFreeBus<P> {
     gate: Gate,
     topics: Snapshot<Arc<str>, TopicState, FixedState>,
     sessions: Sessions<Arc<P>>,
+    /// As the bus's handles keep it.
+    kept: Kept<Arc<P>>,
     published: Tally<1>,
 }
 
@@ -49,10 +51,12 @@ pub(crate) enum Refused {
 
 impl<P> LockFreeBus<P> {
     pub(crate) fn new(producer: Arc<P>) -> Self {
+        let sessions = Sessions::new(producer);
         Self {
             gate: Gate::new(),
             topics: Snapshot::new(),
-            sessions: Sessions::new(producer),
+            kept: sessions.keep(),
+            sessions,
             published: Tally::new(),
         }
     }
@@ -85,7 +89,7 @@ impl<P> LockFreeBus<P> {
     ) -> Result<R, Refused> {
         let topics = self.topics.load();
         let topic = topics.get(topic).ok_or(Refused::UnknownTopic)?;
-        topic.with_now(None, |now| self.publish_by(now, None, size, produce))
+        topic.with_now(None, |now| self.publish_by(now, &self.kept, size, produce))
     }
 
     /// One publish by handle.
@@ -97,14 +101,14 @@ impl<P> LockFreeBus<P> {
     ) -> Result<R, Refused> {
         let known = topic.known.as_deref();
         topic.state.with_now(known, |now| {
-            self.publish_by(now, Some(&topic.kept), size, produce)
+            self.publish_by(now, &topic.kept, size, produce)
         })
     }
 
     fn publish_by<R>(
         &self,
         now: &TopicNow,
-        kept: Option<&Kept<Arc<P>>>,
+        kept: &Kept<Arc<P>>,
         size: usize,
         produce: impl FnOnce(&P, u64) -> R,
     ) -> Result<R, Refused> {
@@ -117,7 +121,7 @@ impl<P> LockFreeBus<P> {
     fn inside<R>(
         &self,
         now: &TopicNow,
-        kept: Option<&Kept<Arc<P>>>,
+        kept: &Kept<Arc<P>>,
         size: usize,
         produce: impl FnOnce(&P, u64) -> R,
     ) -> Result<R, Refused> {
@@ -125,7 +129,7 @@ impl<P> LockFreeBus<P> {
             return Err(Refused::TooLarge);
         }
         let route = now.route.as_ref().ok_or(Refused::UnknownTopic)?;
-        let produced = if let Some(session) = kept.and_then(Kept::lease) {
+        let produced = if let Some(session) = kept.lease() {
             produce(&session, **route)
         } else {
             let session = self.sessions.lease().ok_or(Refused::Closed)?;

@@ -55,7 +55,7 @@ pub(crate) fn enqueue<B: Backend>(
 /// publishers write to.
 #[allow(clippy::result_large_err)]
 pub(crate) fn accept_at_once<'a, B: Backend>(
-    core: &'a Arc<Core<B>>,
+    (core, kept): (&'a Arc<Core<B>>, &'a KeptOf<B>),
     topic: &str,
     envelope: Envelope,
 ) -> Result<Sent<'a>, Envelope> {
@@ -67,7 +67,7 @@ pub(crate) fn accept_at_once<'a, B: Backend>(
         core,
         topic,
         known: None,
-        kept: None,
+        kept: Some(kept),
         ordered: false,
     };
     match target.accept(envelope) {
