@@ -10,7 +10,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// So often a publish that was surely not stored is published again, under its id.
+/// So often a publish that was surely not stored is published again, under its id. One publisher in four never
+/// does: if what it was told is not stored is delivered after all, no later success of that id hides it.
 const RETRIES: u32 = 3;
 
 /// What is published, and how.
@@ -76,6 +77,7 @@ impl Load {
     ) {
         let window = self.windows[number % self.windows.len()];
         let ordered = number.is_multiple_of(4);
+        let retries = if number % 4 == 2 { 0 } else { RETRIES };
         let topics: Vec<_> = topics
             .into_iter()
             .map(|topic| if ordered { topic.ordered() } else { topic })
@@ -93,7 +95,7 @@ impl Load {
             let key = format!("k{}", random.u64(..self.keys));
             let envelope = envelope(topic, &key, payload.clone());
             let ended = if window == 1 {
-                Some(one(&publisher, topic, envelope.clone()).await)
+                Some(one(&publisher, topic, envelope.clone(), retries).await)
             } else if under_way.len() >= window {
                 under_way.next().await
             } else {
@@ -107,7 +109,7 @@ impl Load {
             }
             // Begun here and not when it is first polled: their order is part of the history.
             let begun = publisher.begin(topic, envelope.clone(), ordered);
-            under_way.push(end(&publisher, topic, envelope, begun, ordered));
+            under_way.push(end(&publisher, topic, envelope, begun, (ordered, retries)));
         }
         while under_way.next().await.is_some() {}
     }
@@ -117,8 +119,13 @@ impl Load {
 type Ended = Result<Receipt, PublishError>;
 
 /// Publishes and waits, again under its id while it is surely not stored.
-async fn one(publisher: &Publisher<'_>, topic: &RawTopic, envelope: Envelope) -> Ended {
-    for _ in 0..RETRIES {
+async fn one(
+    publisher: &Publisher<'_>,
+    topic: &RawTopic,
+    envelope: Envelope,
+    retries: u32,
+) -> Ended {
+    for _ in 0..retries {
         match publisher.publish(topic, envelope.clone()).await {
             Err(error) if worth_a_retry(&error) => {}
             ended => return ended,
@@ -133,9 +140,9 @@ async fn end<'t>(
     topic: &'t RawTopic,
     envelope: Envelope,
     mut begun: Begun<'t>,
-    ordered: bool,
+    (ordered, retries): (bool, u32),
 ) -> Ended {
-    for _ in 0..RETRIES {
+    for _ in 0..retries {
         match publisher.end(begun).await {
             Err(error) if worth_a_retry(&error) => {
                 begun = publisher.begin(topic, envelope.clone(), ordered);
