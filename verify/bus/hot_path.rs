@@ -7,16 +7,17 @@
 
 #![cfg(feature = "memory")]
 
+#[path = "hot_path/apart.rs"]
+mod apart;
 #[path = "hot_path/counting.rs"]
 mod counting;
 #[path = "hot_path/scene.rs"]
 mod scene;
 
+use apart::{Taken, block_on, locking_clock};
 use bytes::Bytes;
-use clearway::protocol::sync::Mutex;
 use clearway::{Codec, CodecError, PublishError, Raw, ReceiptFuture, Topic, TopicConfig};
-use scene::{Scene, Taken, block_on};
-use std::sync::Arc;
+use scene::Scene;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -102,8 +103,7 @@ fn control_an_ordered_handle_is_seen() {
 /// The counters see a lock that somebody puts into the path.
 #[test]
 fn control_a_mutex_in_the_path_is_seen() {
-    let mutex = Mutex::new(0u64);
-    let scene = warm(move || *mutex.lock() += 1);
+    let scene = warm(locking_clock());
     let topic = scene.bus.raw_topic(TOPIC).unwrap();
     let count = block_on(counted(100, || async {
         topic.publish(&PAYLOAD).await.map(drop)
@@ -142,7 +142,7 @@ fn control_an_allocating_codec_is_seen() {
 
 /// A scene whose topic was published to from this thread. `clock` is in the path.
 fn warm(clock: impl Fn() + Send + Sync + 'static) -> Scene {
-    let scene = Scene::new(Arc::new(clock));
+    let scene = Scene::new(clock);
     block_on(published(&scene, Way::ByName, WARM_UP));
     scene
 }
