@@ -226,7 +226,7 @@ impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Run<T, C, H> {
         consumer: &mut AnyConsumer,
         token: &AnyToken,
         first_attempt: u32,
-        delivery: impl Fn(u32) -> Delivery<T>,
+        delivery: impl Fn(u32) -> Delivery<T> + Sync,
     ) -> Settled {
         let (core, control) = (&self.core, &self.place.control);
         let counters = &core.shared.admission.counters;
@@ -241,7 +241,8 @@ impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Run<T, C, H> {
             if attempt > 1 {
                 counters.count(Counter::Redelivered);
             }
-            let work = caught(self.handler.handle(delivery(attempt)));
+            // Decoding and making the future are the user's code too: they may panic as well.
+            let work = caught(async { self.handler.handle(delivery(attempt)).await });
             let answer = match control
                 .kill
                 .until(self.in_progress(consumer, token, work))

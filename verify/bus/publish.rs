@@ -314,6 +314,35 @@ async fn an_envelope_in_line_behind_itself_keeps_its_place_and_holds_up_nobody()
 }
 
 #[tokio::test]
+async fn a_handler_may_panic_before_it_has_a_future() {
+    let broker = Memory::new();
+    let bus = bus(&broker).await;
+    let orders = bus.topic::<u32>("orders").unwrap();
+    let calls = Arc::new(AtomicU64::new(0));
+    let (seen, mut deliveries) = mpsc::unbounded_channel();
+    let counted = calls.clone();
+    let subscription = orders
+        .subscribe("billing", move |delivery: clearway::Delivery<u32>| {
+            // Relaxed: one subscription handles one delivery at a time.
+            let call = counted.fetch_add(1, Ordering::Relaxed);
+            assert!(call > 0, "the first call is one too many");
+            let seen = seen.clone();
+            async move {
+                seen.send(delivery.attempt)
+                    .map_err(|e| e.to_string().into())
+                    as Result<(), clearway::HandlerError>
+            }
+        })
+        .await
+        .unwrap();
+    orders.publish(&7).await.unwrap();
+    let again = tokio::time::timeout(SECOND * 20, deliveries.recv()).await;
+    assert_eq!(again.expect("it comes again"), Some(2));
+    assert_eq!(bus.metrics().handler_panics, 1);
+    assert_eq!(subscription.close(SECOND).await, 0);
+}
+
+#[tokio::test]
 async fn ordered_has_one_in_flight_per_key() {
     let broker = Memory::new();
     let bus = bus(&broker).await;
