@@ -35,7 +35,6 @@
 //! |---------------|---------|-----------------|--------------------------------------------------------|
 //! | cell load     | Acquire | cell swap       | a lease sees half a session (the cell's own promise)   |
 //! | `lease`       | Acquire | `retire`        | a refused lease may load the old session again, for ever |
-//! | `Kept::lease` | Acquire | `retire`        | a refused lease may load the old session once more     |
 //! | `retire`      | Release | `lease`         | same                                                   |
 //! | `return_lease` | Release | `is_unused`    | the old session is closed under a lease                |
 //! | `is_unused`   | Acquire | `return_lease`  | same                                                   |
@@ -171,12 +170,13 @@ impl<S> Kept<S> {
         let session = &self.0;
         session.value.as_ref()?;
         let stripe = stripe();
-        // Relaxed: saves the way in and out when it was retired long ago; the next line decides.
+        // Relaxed: saves the way in and out when it was retired long ago; the addition decides.
         if session.leases[stripe].load(Ordering::Relaxed) & RETIRED != 0 {
             return None;
         }
-        // Acquire: pairs with the Release in `retire`, as in `Sessions::lease`.
-        let before = session.leases[stripe].fetch_add(LEASE, Ordering::Acquire);
+        // Relaxed: the word's own order decides who was first, this or `retire`. Who is refused finds the current
+        // session by `Sessions::lease`, which has the Acquire.
+        let before = session.leases[stripe].fetch_add(LEASE, Ordering::Relaxed);
         let lease = Lease { session, stripe };
         (before & RETIRED == 0).then_some(lease)
     }
