@@ -40,8 +40,7 @@ integration: tools ## The tests against real brokers, in containers
 	@integration/run.sh
 
 bench: tools ## Beside what they replace, as ratios with their targets
-	$(CARGO) bench $(FEATURES)
-	@integration/bench.sh
+	@status=0; $(CARGO) bench $(FEATURES) || status=$$?; integration/bench.sh || status=$$?; exit $$status
 
 # ---- the parts of `check`
 

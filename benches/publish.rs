@@ -237,21 +237,20 @@ fn cores(table: &mut Table) {
         two[1],
         Bound::AtLeast(10.0, 4.0),
     );
-    // The floors are what was reached, less a fifth: a lock that nobody else wants costs two additions, as the gate
-    // and the lease do each, so alone there is nothing to win and the targets stand as what was hoped for.
+    // Missed, and said so: a lock that nobody else wants costs two additions, as the gate and the lease do each.
     table.ratio(
         "5",
         "publish core, 1 thread, by name",
         one[2],
         one[0],
-        Bound::AtLeast(2.5, 0.45),
+        Bound::AtLeast(2.5, 1.4),
     );
     table.ratio(
         "5",
         "publish core, 1 thread, by handle",
         one[2],
         one[1],
-        Bound::AtLeast(5.0, 0.85),
+        Bound::AtLeast(5.0, 2.5),
     );
     for (at, way, bound) in [
         (0, "by name", Bound::AtMost(1.10, 1.3)),

@@ -2,8 +2,8 @@
 //!
 //! The publisher is alone on its thread. Everything it does between the call and the receipt is counted: our
 //! stages, handing over to the connection's task, waiting and being woken. The client and our task that
-//! feeds it were connected on another thread and run only there; what they take is the client's share, and
-//! stands apart. The controls put a lock or an allocation into the path and must be seen.
+//! feeds it were connected on another thread and run only there; what they take
+//! together stands apart: one thread cannot tell our task's share of it from the client's. The controls put a lock or an allocation into the path and must be seen.
 
 #[path = "../../verify/bus/hot_path/apart.rs"]
 mod apart;
@@ -57,7 +57,7 @@ fn a_warm_publish_takes_nothing() -> Result<()> {
         let Count { ours, clients } = scene.counted(way)?;
         let name = way.name();
         say(&format!(
-            "hot path on NATS: {name}: {ours} of ours ({PUBLISHES} publishes); the client's share: {} allocations per publish",
+            "hot path on NATS: {name}: {ours} on the publisher's thread ({PUBLISHES} publishes); our connection's task and the client together: {} allocations per publish",
             per_publish(clients.allocations)
         ));
         say(&format!(

@@ -141,7 +141,8 @@ impl FaultRun {
         let ended = timeout(LIMIT, both).await;
         let ended = ended.unwrap_or_else(|_| bail!("it does not end within {LIMIT:?}"));
         ended.with_context(|| scene.state())?;
-        scene.end(&record).await?;
+        let ended = timeout(LIMIT, scene.end(&record)).await;
+        ended.context("the consumers do not catch up, or a bus does not close")??;
 
         let path = record.path().to_owned();
         let verdict = record.finish()?;
