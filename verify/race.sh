@@ -54,7 +54,13 @@ if [ $control = missed ]; then
 fi
 
 seen=$(reports "$logs/bus" "$logs/models")
-[ "$seen" -eq 0 ] || status=1
+if [ "$seen" -gt 0 ]; then
+  status=1
+  # Once more at the end, where the end of a long log is all that is kept: each report without its deep frames.
+  echo "race: the reports, their first frames:" >&2
+  sed -n '/WARNING: ThreadSanitizer/,/^SUMMARY: ThreadSanitizer/p' "$logs/bus" "$logs/models" |
+    grep -E 'ThreadSanitizer|^  [A-Z]|^    #([0-9]|1[0-9]) ' | cut -c1-200 | head -n 400 >&2
+fi
 [ "$(tests "$logs/bus")" -gt 0 ] && [ "$(tests "$logs/models")" -gt 0 ] || { echo "race: a part ran no test" >&2; status=1; }
 echo "race: $(tests "$logs/bus") tests of the bus and $(tests "$logs/models") of the models on real threads: $seen reports;" \
   "the control race: $control; arc-swap's inside: stressed, not proved"
