@@ -1,24 +1,34 @@
 //! The hot path on a real NATS server, counted: a warm publish takes no lock of ours and asks for no memory.
 //!
 //! The publisher is alone on its thread. Everything it does between the call and the receipt is counted: our
-//! stages, handing over to the connection's task, waiting and being woken. The client and our task that
-//! feeds it were connected on another thread and run only there; what they take
-//! together stands apart: one thread cannot tell our task's share of it from the client's. The controls put a lock or an allocation into the path and must be seen.
+//! stages, handing over to the connection's task, waiting and being woken.
+//!
+//! The client and our task that feeds it run on another thread, where one count cannot tell them apart. So the
+//! client alone is counted there too, sending the same messages with nothing of ours around it: what the bus's
+//! thread takes beyond that is ours, and must be nothing. The controls put a lock or an allocation into the path
+//! and must be seen.
 
 #[path = "../../verify/bus/hot_path/apart.rs"]
 mod apart;
 #[path = "../../verify/bus/hot_path/counting.rs"]
 mod counting;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use apart::{Elsewhere, Taken, block_on, locking_clock};
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::{Client, HeaderMap, Subject, Subscriber};
 use bytes::Bytes;
 use clearway::nats::Nats;
 use clearway::{Bus, PublishError, Receipt, TopicConfig};
 use clearway_integration::{Broker, Outside, RawTopic};
-use std::io::Write;
+use futures_util::StreamExt;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 #[global_allocator]
 static COUNTED: counting::Counting = counting::Counting;
@@ -28,6 +38,9 @@ const PUBLISHES: usize = 960;
 /// How many are enqueued before their receipts are awaited. Divides both.
 const PIPELINED: usize = 32;
 const PAYLOAD: Bytes = Bytes::from_static(b"one order");
+
+/// What our task may take beyond the client, for each publish: the reply subjects of hundreds are cut from one piece.
+const OURS_MAX: f64 = 0.05;
 
 /// How the publisher publishes.
 #[derive(Clone, Copy)]
@@ -47,31 +60,34 @@ struct Count {
     /// On the publisher's thread.
     ours: Taken,
     /// On the thread of the client and of our task that feeds it.
-    clients: Taken,
+    connections: Taken,
 }
 
 #[test]
 fn a_warm_publish_takes_nothing() -> Result<()> {
     let scene = Scene::new(|| ())?;
     for way in CALM {
-        let Count { ours, clients } = scene.counted(way)?;
+        let Count { ours, connections } = scene.counted(way)?;
+        let alone = scene.client_alone(way.window())?;
         let name = way.name();
+        let (together, client) = (per_publish(connections), per_publish(alone));
         say(&format!(
-            "hot path on NATS: {name}: {ours} on the publisher's thread ({PUBLISHES} publishes); our connection's task and the client together: {} allocations per publish",
-            per_publish(clients.allocations)
+            "hot path on NATS: {name}: {ours} on the publisher's thread ({PUBLISHES} publishes); of our connection's task {:.2} allocations per publish: {together:.2} with the client, {client:.2} the client alone",
+            together - client
         ));
         say(&format!(
-            "apart: {name}: on the client's thread, where our task runs that feeds it: {} locks of ours per publish",
-            per_publish(clients.locks)
+            "apart: {name}: on the connection's thread {:.2} locks of ours per publish",
+            connections.locks as f64 / PUBLISHES as f64
         ));
         ensure!(
             ours == Taken::default(),
             "{name}: {ours} on the hot path of {PUBLISHES} publishes"
         );
         // The client makes a map of headers for each: else it was not that thread where it ran.
+        ensure!(client >= 1.0, "{name}: the client was not seen: {alone}");
         ensure!(
-            clients.allocations >= PUBLISHES as u64,
-            "{name}: the client was not seen: {clients}"
+            together - client <= OURS_MAX,
+            "{name}: {together:.2} allocations per publish with our task, {client:.2} without"
         );
     }
     scene.end()
@@ -99,14 +115,16 @@ fn control_a_mutex_in_the_path_is_seen() -> Result<()> {
 #[test]
 fn control_an_allocation_in_the_path_is_seen() -> Result<()> {
     let scene = Scene::new(|| ())?;
-    let ours = scene.counted(Way::WithHeader)?.ours;
+    let Count { ours, connections } = scene.counted(Way::WithHeader)?;
+    let beyond = per_publish(connections) - per_publish(scene.client_alone(1)?);
     say(&format!(
-        "control on NATS: a header: {ours} seen ({PUBLISHES} publishes)"
+        "control on NATS: a header: {ours} seen ({PUBLISHES} publishes), and {beyond:.2} per publish beyond the client on the connection's thread"
     ));
     ensure!(
         ours.allocations >= PUBLISHES as u64 && ours.locks == 0,
         "{ours}"
     );
+    ensure!(beyond >= 1.0, "{beyond:.2} beyond the client");
     scene.end()
 }
 
@@ -118,6 +136,8 @@ struct Scene {
     broker: Broker,
     /// Of the broker and of who looks at it from outside: on no thread that is counted.
     runtime: Runtime,
+    /// How many came from the client alone.
+    not_ours: AtomicU64,
 }
 
 impl Scene {
@@ -135,6 +155,7 @@ impl Scene {
             elsewhere,
             broker,
             runtime,
+            not_ours: AtomicU64::new(0),
         })
     }
 
@@ -151,13 +172,27 @@ impl Scene {
             });
             publisher.join().expect("a publisher does not panic")
         })?;
-        let clients = self.elsewhere.taken() - before;
-        Ok(Count { ours, clients })
+        let connections = self.elsewhere.taken() - before;
+        Ok(Count { ours, connections })
+    }
+
+    /// What the client takes by itself for the same messages, on the same thread as the bus's.
+    fn client_alone(&self, window: usize) -> Result<Taken> {
+        let both = (WARM_UP + PUBLISHES) as u64;
+        self.not_ours.fetch_add(both, Ordering::Relaxed);
+        let (url, subject) = (self.broker.url().to_owned(), format!("{}.0", self.name));
+        self.elsewhere.run(async move {
+            let mut alone = Alone::connect(&url, subject).await?;
+            alone.publish(WARM_UP, window).await?;
+            let before = Taken::by_this_thread();
+            alone.publish(PUBLISHES, window).await?;
+            Ok(Taken::by_this_thread() - before)
+        })
     }
 
     /// Closes the bus, and leaves a server that is others' too as it was. Everything that was published is there.
     fn end(self) -> Result<()> {
-        let acked = self.bus.metrics().acked;
+        let acked = self.bus.metrics().acked + self.not_ours.load(Ordering::Relaxed);
         let report = block_on(self.bus.close(Duration::from_secs(5)));
         ensure!(report.drained, "{report:?}");
         self.runtime.block_on(async {
@@ -166,6 +201,51 @@ impl Scene {
             ensure!(stored == acked, "{acked} were acked, {stored} are stored");
             outside.delete(&self.name).await
         })
+    }
+}
+
+/// The client with nothing of ours around it, and one inbox for its acknowledgements as our connection has.
+struct Alone {
+    client: Client,
+    subject: Subject,
+    reply: Subject,
+    acks: Subscriber,
+}
+
+impl Alone {
+    async fn connect(url: &str, subject: String) -> Result<Self> {
+        let client = async_nats::connect(url).await?;
+        let reply = Subject::from(client.new_inbox());
+        Ok(Self {
+            acks: client.subscribe(reply.clone()).await?,
+            subject: subject.into(),
+            reply,
+            client,
+        })
+    }
+
+    /// Sends so many with a message id each, and takes their acknowledgements before the next window.
+    async fn publish(&mut self, count: usize, window: usize) -> Result<()> {
+        for _ in 0..count / window {
+            for _ in 0..window {
+                let mut id = String::with_capacity(Hyphenated::LENGTH);
+                write!(
+                    id,
+                    "{}",
+                    Uuid::from_u128(fastrand::u128(..)).as_hyphenated()
+                )?;
+                let mut headers = HeaderMap::new();
+                headers.insert(NATS_MESSAGE_ID, id);
+                let (subject, reply) = (self.subject.clone(), self.reply.clone());
+                self.client
+                    .publish_with_reply_and_headers(subject, reply, headers, PAYLOAD)
+                    .await?;
+            }
+            for _ in 0..window {
+                self.acks.next().await.context("the client has ended")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -216,6 +296,14 @@ async fn enqueued(topic: &RawTopic, publishes: usize) -> Result<Taken, PublishEr
 }
 
 impl Way {
+    /// How many are under way at once.
+    fn window(self) -> usize {
+        match self {
+            Self::Enqueued => PIPELINED,
+            Self::ByName | Self::ByHandle | Self::WithHeader => 1,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::ByName => "by name",
@@ -226,8 +314,9 @@ impl Way {
     }
 }
 
-fn per_publish(count: u64) -> String {
-    format!("{:.2}", count as f64 / PUBLISHES as f64)
+/// Allocations for each publish.
+fn per_publish(taken: Taken) -> f64 {
+    taken.allocations as f64 / PUBLISHES as f64
 }
 
 /// Past the test harness, which would keep the output of a test that passes.
