@@ -12,6 +12,7 @@ mod session;
 mod singleflight;
 mod snapshot;
 mod tally;
+mod watermark;
 
 fn main() {
     let mut criterion = common::quick();
@@ -22,5 +23,6 @@ fn main() {
     singleflight::bench(&mut criterion);
     ledger::bench(&mut criterion);
     tally::bench(&mut criterion);
+    watermark::bench(&mut criterion);
     criterion.final_summary();
 }

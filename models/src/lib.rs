@@ -47,6 +47,9 @@ pub mod under_loom {
     #[path = "../../src/protocol/tally.rs"]
     #[allow(dead_code, missing_docs, unreachable_pub)]
     pub mod tally;
+    #[path = "../../src/protocol/watermark.rs"]
+    #[allow(dead_code, missing_docs, unreachable_pub)]
+    pub mod watermark;
 
     #[path = "credit.rs"]
     pub mod credit_model;
@@ -62,6 +65,8 @@ pub mod under_loom {
     pub mod snapshot_model;
     #[path = "tally.rs"]
     pub mod tally_model;
+    #[path = "watermark.rs"]
+    pub mod watermark_model;
 
     /// All models, by protocol.
     pub const MODELS: &[&[super::registry::Model]] = &[
@@ -72,6 +77,7 @@ pub mod under_loom {
         singleflight_model::MODELS,
         snapshot_model::MODELS,
         tally_model::MODELS,
+        watermark_model::MODELS,
     ];
 }
 
@@ -106,6 +112,9 @@ pub mod under_shuttle {
     #[path = "../../src/protocol/tally.rs"]
     #[allow(dead_code, missing_docs, unreachable_pub)]
     pub mod tally;
+    #[path = "../../src/protocol/watermark.rs"]
+    #[allow(dead_code, missing_docs, unreachable_pub)]
+    pub mod watermark;
 
     #[path = "credit.rs"]
     pub mod credit_model;
@@ -121,6 +130,8 @@ pub mod under_shuttle {
     pub mod snapshot_model;
     #[path = "tally.rs"]
     pub mod tally_model;
+    #[path = "watermark.rs"]
+    pub mod watermark_model;
 
     /// All models, by protocol.
     pub const MODELS: &[&[super::registry::Model]] = &[
@@ -131,6 +142,7 @@ pub mod under_shuttle {
         singleflight_model::MODELS,
         snapshot_model::MODELS,
         tally_model::MODELS,
+        watermark_model::MODELS,
     ];
 }
 
@@ -165,6 +177,9 @@ pub mod under_threads {
     #[path = "../../src/protocol/tally.rs"]
     #[allow(dead_code, missing_docs, unreachable_pub)]
     pub mod tally;
+    #[path = "../../src/protocol/watermark.rs"]
+    #[allow(dead_code, missing_docs, unreachable_pub)]
+    pub mod watermark;
 
     #[path = "credit.rs"]
     pub mod credit_model;
@@ -180,6 +195,8 @@ pub mod under_threads {
     pub mod snapshot_model;
     #[path = "tally.rs"]
     pub mod tally_model;
+    #[path = "watermark.rs"]
+    pub mod watermark_model;
 
     /// All models, by protocol.
     pub const MODELS: &[&[super::registry::Model]] = &[
@@ -190,5 +207,6 @@ pub mod under_threads {
         singleflight_model::MODELS,
         snapshot_model::MODELS,
         tally_model::MODELS,
+        watermark_model::MODELS,
     ];
 }

@@ -183,5 +183,6 @@ mod tests {
         snapshot, snapshot_model;
         singleflight, singleflight_model;
         tally, tally_model;
+        watermark, watermark_model;
     }
 }

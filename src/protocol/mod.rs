@@ -15,6 +15,7 @@
 //! | [`session`] | one connection, swapped whole, retired once | publish: dispatch; reconnect; close |
 //! | [`singleflight`] | one attempt for each key, everybody gets its answer | publish: ensuring topics; configure; subscribe |
 //! | [`tally`] | counting without losing | metrics, everywhere |
+//! | [`watermark`] | a commit never passes what is unsettled | nothing yet; consume is to commit by it |
 //!
 //! The files import [`sync`], `core` and plain parts of `std`, and nothing else: the models compile them again beside
 //! a `sync` of their own.
@@ -34,3 +35,4 @@ pub mod singleflight;
 pub mod snapshot;
 pub mod sync;
 pub mod tally;
+pub mod watermark;

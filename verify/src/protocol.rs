@@ -12,6 +12,7 @@ pub mod session;
 pub mod singleflight;
 pub mod snapshot;
 pub mod tally;
+pub mod watermark;
 
 pub use run::{CallOf, CallsOf, Checked, Protocol, explore};
 
@@ -19,7 +20,7 @@ pub use run::{CallOf, CallsOf, Checked, Protocol, explore};
 /// seeded bugs a module of this name has the patched ones.
 pub mod subject {
     pub use clearway_models::under_shuttle::{
-        credit, engine, gate, ledger, session, singleflight, snapshot, tally,
+        credit, engine, gate, ledger, session, singleflight, snapshot, tally, watermark,
     };
 }
 
@@ -27,7 +28,7 @@ pub mod subject {
 pub type Histories = fn(programs: u32, seed: u64) -> Checked;
 
 /// Every spec, by its protocol's name.
-pub const SPECS: [(&str, Histories); 7] = [
+pub const SPECS: [(&str, Histories); 8] = [
     (gate::NAME, gate::histories),
     (credit::NAME, credit::histories),
     (ledger::NAME, ledger::histories),
@@ -35,4 +36,5 @@ pub const SPECS: [(&str, Histories); 7] = [
     (singleflight::NAME, singleflight::histories),
     (snapshot::NAME, snapshot::histories),
     (tally::NAME, tally::histories),
+    (watermark::NAME, watermark::histories),
 ];
