@@ -127,10 +127,11 @@ fn never_goes_back() {
     for settler in settlers {
         settler.join().unwrap();
     }
+    // There is room for it, and it was there before.
     assert_eq!(
-        watermark.watermark(),
-        7,
-        "never_goes_back: what both settled together"
+        (watermark.deliver(6), watermark.watermark()),
+        (Err(Refused::NotNew), 7),
+        "never_goes_back: what both settled together, and what was delivered before"
     );
 }
 
@@ -209,10 +210,18 @@ fn stale_epoch_is_ignored() {
         "settled too late"
     });
     assert!(
-        !old.settle(late) && old.watermark() == last && old.deliver(8) == Err(Refused::Retired),
+        !old.settle(late)
+            && old.watermark() == last
+            && old.retire() == last
+            && old.deliver(8) == Err(Refused::Retired),
         "stale_epoch_is_ignored: the old epoch went on after {last}"
     );
     let new = Watermark::new(2, last, 2);
+    assert_eq!(
+        new.deliver(last - 1),
+        Err(Refused::NotNew),
+        "stale_epoch_is_ignored: the new epoch took what lies before its start"
+    );
     let again = new.deliver(last).expect(TAKEN);
     assert!(
         !new.settle(mark) && new.watermark() == last && new.settle(again),
