@@ -7,7 +7,10 @@
 mod common;
 mod credit;
 mod gate;
+mod interest;
+mod lane;
 mod ledger;
+mod mode;
 mod session;
 mod singleflight;
 mod snapshot;
@@ -23,6 +26,9 @@ fn main() {
     singleflight::bench(&mut criterion);
     ledger::bench(&mut criterion);
     tally::bench(&mut criterion);
+    mode::bench(&mut criterion);
     watermark::bench(&mut criterion);
+    interest::bench(&mut criterion);
+    lane::bench(&mut criterion);
     criterion.final_summary();
 }

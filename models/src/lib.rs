@@ -32,9 +32,18 @@ pub mod under_loom {
     #[path = "../../src/protocol/gate.rs"]
     #[allow(dead_code, missing_docs, unreachable_pub)]
     pub mod gate;
+    #[path = "../../src/protocol/interest.rs"]
+    #[allow(dead_code, missing_docs, unreachable_pub)]
+    pub mod interest;
+    #[path = "../../src/protocol/lane.rs"]
+    #[allow(dead_code, missing_docs, unreachable_pub)]
+    pub mod lane;
     #[path = "../../src/protocol/ledger.rs"]
     #[allow(dead_code, missing_docs, unreachable_pub)]
     pub mod ledger;
+    #[path = "../../src/protocol/mode.rs"]
+    #[allow(dead_code, missing_docs, unreachable_pub)]
+    pub mod mode;
     #[path = "../../src/protocol/session.rs"]
     #[allow(dead_code, missing_docs, unreachable_pub)]
     pub mod session;
@@ -55,8 +64,14 @@ pub mod under_loom {
     pub mod credit_model;
     #[path = "gate.rs"]
     pub mod gate_model;
+    #[path = "interest.rs"]
+    pub mod interest_model;
+    #[path = "lane.rs"]
+    pub mod lane_model;
     #[path = "ledger.rs"]
     pub mod ledger_model;
+    #[path = "mode.rs"]
+    pub mod mode_model;
     #[path = "session.rs"]
     pub mod session_model;
     #[path = "singleflight.rs"]
@@ -72,7 +87,10 @@ pub mod under_loom {
     pub const MODELS: &[&[super::registry::Model]] = &[
         credit_model::MODELS,
         gate_model::MODELS,
+        interest_model::MODELS,
+        lane_model::MODELS,
         ledger_model::MODELS,
+        mode_model::MODELS,
         session_model::MODELS,
         singleflight_model::MODELS,
         snapshot_model::MODELS,
@@ -97,9 +115,18 @@ pub mod under_shuttle {
     #[path = "../../src/protocol/gate.rs"]
     #[allow(dead_code, missing_docs, unreachable_pub)]
     pub mod gate;
+    #[path = "../../src/protocol/interest.rs"]
+    #[allow(dead_code, missing_docs, unreachable_pub)]
+    pub mod interest;
+    #[path = "../../src/protocol/lane.rs"]
+    #[allow(dead_code, missing_docs, unreachable_pub)]
+    pub mod lane;
     #[path = "../../src/protocol/ledger.rs"]
     #[allow(dead_code, missing_docs, unreachable_pub)]
     pub mod ledger;
+    #[path = "../../src/protocol/mode.rs"]
+    #[allow(dead_code, missing_docs, unreachable_pub)]
+    pub mod mode;
     #[path = "../../src/protocol/session.rs"]
     #[allow(dead_code, missing_docs, unreachable_pub)]
     pub mod session;
@@ -120,8 +147,14 @@ pub mod under_shuttle {
     pub mod credit_model;
     #[path = "gate.rs"]
     pub mod gate_model;
+    #[path = "interest.rs"]
+    pub mod interest_model;
+    #[path = "lane.rs"]
+    pub mod lane_model;
     #[path = "ledger.rs"]
     pub mod ledger_model;
+    #[path = "mode.rs"]
+    pub mod mode_model;
     #[path = "session.rs"]
     pub mod session_model;
     #[path = "singleflight.rs"]
@@ -137,7 +170,10 @@ pub mod under_shuttle {
     pub const MODELS: &[&[super::registry::Model]] = &[
         credit_model::MODELS,
         gate_model::MODELS,
+        interest_model::MODELS,
+        lane_model::MODELS,
         ledger_model::MODELS,
+        mode_model::MODELS,
         session_model::MODELS,
         singleflight_model::MODELS,
         snapshot_model::MODELS,
@@ -162,9 +198,18 @@ pub mod under_threads {
     #[path = "../../src/protocol/gate.rs"]
     #[allow(dead_code, missing_docs, unreachable_pub)]
     pub mod gate;
+    #[path = "../../src/protocol/interest.rs"]
+    #[allow(dead_code, missing_docs, unreachable_pub)]
+    pub mod interest;
+    #[path = "../../src/protocol/lane.rs"]
+    #[allow(dead_code, missing_docs, unreachable_pub)]
+    pub mod lane;
     #[path = "../../src/protocol/ledger.rs"]
     #[allow(dead_code, missing_docs, unreachable_pub)]
     pub mod ledger;
+    #[path = "../../src/protocol/mode.rs"]
+    #[allow(dead_code, missing_docs, unreachable_pub)]
+    pub mod mode;
     #[path = "../../src/protocol/session.rs"]
     #[allow(dead_code, missing_docs, unreachable_pub)]
     pub mod session;
@@ -185,8 +230,14 @@ pub mod under_threads {
     pub mod credit_model;
     #[path = "gate.rs"]
     pub mod gate_model;
+    #[path = "interest.rs"]
+    pub mod interest_model;
+    #[path = "lane.rs"]
+    pub mod lane_model;
     #[path = "ledger.rs"]
     pub mod ledger_model;
+    #[path = "mode.rs"]
+    pub mod mode_model;
     #[path = "session.rs"]
     pub mod session_model;
     #[path = "singleflight.rs"]
@@ -202,7 +253,10 @@ pub mod under_threads {
     pub const MODELS: &[&[super::registry::Model]] = &[
         credit_model::MODELS,
         gate_model::MODELS,
+        interest_model::MODELS,
+        lane_model::MODELS,
         ledger_model::MODELS,
+        mode_model::MODELS,
         session_model::MODELS,
         singleflight_model::MODELS,
         snapshot_model::MODELS,

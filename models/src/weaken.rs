@@ -177,12 +177,15 @@ mod tests {
 
     orderings! {
         gate, gate_model;
+        interest, interest_model;
         ledger, ledger_model;
         credit, credit_model;
+        mode, mode_model;
         session, session_model;
         snapshot, snapshot_model;
         singleflight, singleflight_model;
         tally, tally_model;
         watermark, watermark_model;
+        lane, lane_model;
     }
 }

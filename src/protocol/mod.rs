@@ -15,7 +15,10 @@
 //! | [`session`] | one connection, swapped whole, retired once | publish: dispatch; reconnect; close |
 //! | [`singleflight`] | one attempt for each key, everybody gets its answer | publish: ensuring topics; configure; subscribe |
 //! | [`tally`] | counting without losing | metrics, everywhere |
-//! | [`watermark`] | a commit never passes what is unsettled | nothing yet; consume is to commit by it |
+//! | [`interest`] | what is consumed becomes what is wanted, and nothing is taken while it is held | consume: hold, pause, resume |
+//! | [`mode`] | normal or recovery: two thresholds and a hold time, every change seen once | consume: recovery mode |
+//! | [`watermark`] | a commit never passes what is unsettled | consume: partitions |
+//! | [`lane`] | one runner for each key, first in first out | consume: the dispatcher and its workers |
 //!
 //! The files import [`sync`], `core` and plain parts of `std`, and nothing else: the models compile them again beside
 //! a `sync` of their own.
@@ -29,7 +32,10 @@
 
 pub mod credit;
 pub mod gate;
+pub mod interest;
+pub mod lane;
 pub mod ledger;
+pub mod mode;
 pub mod session;
 pub mod singleflight;
 pub mod snapshot;

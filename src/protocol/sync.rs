@@ -4,6 +4,7 @@
 //! loom, over shuttle and over plain threads with real memory. What is missing here is missing
 //! there: add a primitive to all of them or to none.
 
+use atomic_refcell::AtomicRefCell;
 use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
@@ -106,5 +107,39 @@ impl Plain {
     pub fn set(&self, value: u64) {
         // Relaxed: as in `get`.
         self.0.store(value, Ordering::Relaxed);
+    }
+}
+
+/// A place for a value that goes from hand to hand: who puts it in or takes it out is alone with it, by the
+/// protocol's own orderings, as with [`Plain`].
+///
+/// In the models it is plain memory. Here it is a cell that refuses instead of waiting, because `src` forbids unsafe
+/// code: no lock, and a protocol that is wrong panics.
+pub struct Hand<T>(AtomicRefCell<Option<T>>);
+
+impl<T> Hand<T> {
+    /// An empty place.
+    pub const fn new() -> Self {
+        Self(AtomicRefCell::new(None))
+    }
+
+    /// Puts a value in.
+    pub fn put(&self, value: T) {
+        *self.0.borrow_mut() = Some(value);
+    }
+
+    /// Takes the value out.
+    ///
+    /// # Panics
+    ///
+    /// When there is none: it was not put in, or was taken twice.
+    pub fn take(&self) -> T {
+        self.0.borrow_mut().take().expect("a value is taken once")
+    }
+}
+
+impl<T> Default for Hand<T> {
+    fn default() -> Self {
+        Self::new()
     }
 }

@@ -245,6 +245,12 @@ impl Watermark {
         self.before(self.low.fetch_or(RETIRED, Ordering::Acquire))
     }
 
+    /// Whether the epoch is over.
+    pub fn is_retired(&self) -> bool {
+        // Relaxed: whoever is told no settles in vain.
+        self.low.load(Ordering::Relaxed) & RETIRED != 0
+    }
+
     fn slot(&self, number: u64) -> &Slot {
         &self.slots[(number % self.slots.len() as u64) as usize]
     }

@@ -6,7 +6,10 @@
 
 pub mod credit;
 pub mod gate;
+pub mod interest;
+pub mod lane;
 pub mod ledger;
+pub mod mode;
 mod run;
 pub mod session;
 pub mod singleflight;
@@ -20,7 +23,8 @@ pub use run::{CallOf, CallsOf, Checked, Protocol, explore};
 /// seeded bugs a module of this name has the patched ones.
 pub mod subject {
     pub use clearway_models::under_shuttle::{
-        credit, engine, gate, ledger, session, singleflight, snapshot, tally, watermark,
+        credit, engine, gate, interest, lane, ledger, mode, session, singleflight, snapshot, tally,
+        watermark,
     };
 }
 
@@ -28,13 +32,16 @@ pub mod subject {
 pub type Histories = fn(programs: u32, seed: u64) -> Checked;
 
 /// Every spec, by its protocol's name.
-pub const SPECS: [(&str, Histories); 8] = [
+pub const SPECS: [(&str, Histories); 11] = [
     (gate::NAME, gate::histories),
     (credit::NAME, credit::histories),
+    (interest::NAME, interest::histories),
+    (lane::NAME, lane::histories),
     (ledger::NAME, ledger::histories),
     (session::NAME, session::histories),
     (singleflight::NAME, singleflight::histories),
     (snapshot::NAME, snapshot::histories),
     (tally::NAME, tally::histories),
+    (mode::NAME, mode::histories),
     (watermark::NAME, watermark::histories),
 ];

@@ -274,3 +274,42 @@ impl Default for Plain {
         Self::new(0)
     }
 }
+
+/// A place for a value that goes from hand to hand: a [`Plain`] word says whether anybody else is there.
+pub struct Hand<T> {
+    there: Plain,
+    value: UnsafeCell<Option<T>>,
+}
+
+// SAFETY: all threads of an execution are coroutines of one thread of the machine.
+unsafe impl<T: Send> Sync for Hand<T> {}
+
+impl<T> Hand<T> {
+    /// An empty place.
+    pub fn new() -> Self {
+        Self {
+            there: Plain::new(0),
+            value: UnsafeCell::new(None),
+        }
+    }
+
+    /// Puts a value in.
+    pub fn put(&self, value: T) {
+        self.there.set(1);
+        // SAFETY: as for `Sync`; no switch happens here.
+        unsafe { *self.value.get() = Some(value) }
+    }
+
+    /// Takes the value out.
+    pub fn take(&self) -> T {
+        self.there.set(0);
+        // SAFETY: as in `put`.
+        unsafe { (*self.value.get()).take() }.expect("a value is taken once")
+    }
+}
+
+impl<T> Default for Hand<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -45,3 +45,34 @@ impl Plain {
         unsafe { self.0.get().write_volatile(value) }
     }
 }
+
+/// A place for a value that goes from hand to hand: real memory, so that a race is one.
+pub struct Hand<T>(UnsafeCell<Option<T>>);
+
+// SAFETY: as for `Plain`; the value itself goes from thread to thread.
+unsafe impl<T: Send> Sync for Hand<T> {}
+
+impl<T> Hand<T> {
+    /// An empty place.
+    pub const fn new() -> Self {
+        Self(UnsafeCell::new(None))
+    }
+
+    /// Puts a value in.
+    pub fn put(&self, value: T) {
+        // SAFETY: as for `Sync`.
+        unsafe { *self.0.get() = Some(value) }
+    }
+
+    /// Takes the value out.
+    pub fn take(&self) -> T {
+        // SAFETY: as for `Sync`.
+        unsafe { (*self.0.get()).take() }.expect("a value is taken once")
+    }
+}
+
+impl<T> Default for Hand<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
