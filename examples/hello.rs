@@ -75,7 +75,7 @@ fn order(customer: &str, item: &str) -> Order {
 /// The handler. `Ok` acknowledges; an error, and the same envelope comes again.
 async fn bill(order: Delivery<Order>) -> Result<(), HandlerError> {
     let position = order.position;
-    let Order { customer, item } = order.into_value()?;
+    let Order { customer, item } = order.into_value();
     println!("billed: {item} to {customer}, {position:?}");
     Ok(())
 }

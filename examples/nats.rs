@@ -74,7 +74,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// The handler. `Ok` acknowledges; an error, and the same envelope comes again.
 async fn bill(order: Delivery<Order>) -> Result<(), HandlerError> {
     let (position, attempt) = (order.position, order.attempt);
-    let Order { customer, item } = order.into_value()?;
+    let Order { customer, item } = order.into_value();
     println!("billed: {item} to {customer}, attempt {attempt}, {position:?}");
     Ok(())
 }

@@ -172,7 +172,7 @@ impl Bus {
         self.core().backend.capabilities()
     }
 
-    fn core(&self) -> &Arc<Core<Any>> {
+    pub(crate) fn core(&self) -> &Arc<Core<Any>> {
         &self.owner.core
     }
 }

@@ -11,6 +11,7 @@ use crate::protocol::sync::Mutex;
 use crate::publish::admission::closed_failure;
 use crate::runtime::timeout;
 use crate::signal::Signal;
+use crate::subscription::DrainReport;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -29,8 +30,10 @@ pub struct CloseReport {
     pub took: Duration,
     /// What happened on each topic that still had something inside, by name.
     pub topics: BTreeMap<Arc<str>, TopicReport>,
-    /// Deliveries whose handlers had not answered; not acknowledged, they come again.
+    /// Deliveries that were not settled; not acknowledged, they come again.
     pub deliveries_left: u64,
+    /// The subscriptions that had some, by topic and group.
+    pub subscriptions: BTreeMap<(Arc<str>, Arc<str>), DrainReport>,
 }
 
 /// What a close did about one topic.
@@ -83,11 +86,14 @@ async fn run<B: Backend>(core: &Arc<Core<B>>, limit: Duration) {
     let runtime = &core.shared.runtime;
     let begun = runtime.now();
     let deadline = begun + limit;
-    let deliveries_left = core.subscriptions.close_all(runtime, deadline).await;
-    let mut report = CloseReport {
-        deliveries_left,
-        ..CloseReport::default()
-    };
+    let mut report = CloseReport::default();
+    for (control, left) in core.subscriptions.close_all(runtime, deadline).await {
+        report.deliveries_left += left.left.len() as u64;
+        if !left.drained || left.blocked {
+            let place = (control.topic.clone(), control.group.clone());
+            report.subscriptions.insert(place, left);
+        }
+    }
 
     let left = deadline.saturating_sub(runtime.now());
     let drained = poll_fn(|cx| core.shared.admission.gate.poll_drained(cx));

@@ -2,6 +2,7 @@
 
 use crate::runtime::Runtime;
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
@@ -31,9 +32,11 @@ pub struct TraceContext {
     pub state: Option<Bytes>,
 }
 
-/// Names and values in the order they were added. A name may come more than once.
+/// Names and values in the order they were added. A name may come more than once. Names and values are bytes: what is no
+/// text is kept as it came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(Bytes, Bytes)>);
+// Shared, so that a clone of an envelope copies nothing; none is the common case, and takes no memory.
+pub struct Headers(Option<Arc<Vec<(Bytes, Bytes)>>>);
 
 impl Envelope {
     /// An envelope around `payload`, with an id and a time of `runtime`.
@@ -77,7 +80,7 @@ impl TraceContext {
 impl Headers {
     /// Adds a header behind the others.
     pub fn add(&mut self, name: impl Into<Bytes>, value: impl Into<Bytes>) {
-        self.0.push((name.into(), value.into()));
+        Arc::make_mut(self.0.get_or_insert_default()).push((name.into(), value.into()));
     }
 
     /// The first header of that name.
@@ -89,22 +92,24 @@ impl Headers {
 
     /// All headers, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
-        self.0.iter().map(|(name, value)| (name, value))
+        self.0
+            .iter()
+            .flat_map(|headers| headers.iter())
+            .map(|(name, value)| (name, value))
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.as_ref().map_or(0, |headers| headers.len())
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 
     fn size(&self) -> usize {
-        self.0
-            .iter()
+        self.iter()
             .map(|(name, value)| name.len() + value.len())
             .sum()
     }

@@ -379,6 +379,16 @@ pub enum SubscribeError {
     #[error(transparent)]
     InvalidTopic(#[from] InvalidTopic),
     /// This bus has a subscription for the topic and group already.
+    #[error("subscription of topic `{topic}`, {setting}: {reason}")]
+    Config {
+        /// The topic.
+        topic: Arc<str>,
+        /// The setting.
+        setting: &'static str,
+        /// What is wrong with it.
+        reason: Cow<'static, str>,
+    },
+    /// There is one already.
     #[error("topic `{topic}` has a subscription of group `{group}` on this bus already")]
     Taken {
         /// The topic.

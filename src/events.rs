@@ -76,6 +76,33 @@ pub enum BusEvent {
         /// Why.
         reason: String,
     },
+    /// A subscription has paused itself: it takes nothing more until it is resumed.
+    SubscriptionPaused {
+        /// The topic.
+        topic: Arc<str>,
+        /// The group.
+        group: Arc<str>,
+        /// Why.
+        reason: String,
+    },
+    /// A subscription is far behind and has entered recovery.
+    RecoveryEntered {
+        /// The topic.
+        topic: Arc<str>,
+        /// The group.
+        group: Arc<str>,
+        /// How far behind, in envelopes.
+        lag: u64,
+    },
+    /// A subscription is not far behind any more and has left recovery.
+    RecoveryLeft {
+        /// The topic.
+        topic: Arc<str>,
+        /// The group.
+        group: Arc<str>,
+        /// How far behind, in envelopes.
+        lag: u64,
+    },
     /// The bus is closed.
     Closed,
     /// Events were dropped because nobody took them fast enough.

@@ -10,6 +10,7 @@ use crate::error::{EnqueueError, PublishError, SubscribeError};
 use crate::handler::Handler;
 use crate::publish::{self, Publishing, Target};
 use crate::receipt::{Receipt, ReceiptFuture};
+use crate::subscribe::SubscriptionBuilder;
 use crate::subscription::Subscription;
 use crate::topic::{TopicNow, TopicState};
 use bytes::Bytes;
@@ -134,11 +135,11 @@ impl<T, C: Codec<T>> Topic<T, C> {
         report
     }
 
-    /// Subscribes `handler` for `group`: it is called for one envelope after the other, in the order of
-    /// the partitions, and each is acknowledged after the handler has returned `Ok`.
+    /// Subscribes `handler` for `group` with all settings at their defaults: up to 16 deliveries are handled at the same time,
+    /// those of one key one after the other, and each is acknowledged after the handler has returned `Ok`.
     ///
-    /// A handler that errs or panics is called again with the same envelope, after a pause that
-    /// grows; nothing overtakes it.
+    /// A delivery whose handler errs or panics is handled again, after a pause that grows, until that succeeds; its
+    /// key waits, the others go on. [`subscription`](Self::subscription) has the settings.
     pub async fn subscribe<H: Handler<T>>(
         &self,
         group: &str,
@@ -147,8 +148,15 @@ impl<T, C: Codec<T>> Topic<T, C> {
     where
         T: Send + 'static,
     {
-        crate::consume::subscribe(&self.owner, &self.state, group, self.codec.clone(), handler)
-            .await
+        self.subscription(group).handler(handler).await
+    }
+
+    /// Begins a subscription for `group`, with settings of its own.
+    pub fn subscription(&self, group: &str) -> SubscriptionBuilder<'_, T, C>
+    where
+        T: Send + 'static,
+    {
+        SubscriptionBuilder::new(self.core(), &self.state, &self.codec, group)
     }
 
     /// What an acknowledged envelope survives there, once the topic was ensured.

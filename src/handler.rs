@@ -1,11 +1,12 @@
 //! Handlers: the code that answers a delivery.
 
 use crate::backend::Position;
-use crate::codec::CodecError;
 use crate::envelope::Envelope;
+use std::borrow::Cow;
 use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a handler may fail with.
 pub type HandlerError = Box<dyn Error + Send + Sync>;
@@ -14,6 +15,8 @@ pub type HandlerError = Box<dyn Error + Send + Sync>;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Delivery<T> {
+    /// What it carries, decoded.
+    pub value: T,
     /// The envelope as it came.
     pub envelope: Envelope,
     /// Its topic.
@@ -22,45 +25,68 @@ pub struct Delivery<T> {
     pub position: Position,
     /// How often it has been given to a handler, this time included, as far as is known.
     pub attempt: u32,
-    pub(crate) value: Result<T, CodecError>,
+    /// Whether the subscription was in recovery, far behind, when it took this.
+    pub recovery: bool,
 }
 
 impl<T> Delivery<T> {
-    /// The value, or what the codec had against the payload.
-    pub fn value(&self) -> Result<&T, &CodecError> {
-        self.value.as_ref()
-    }
-
     /// The value, taken out.
-    pub fn into_value(self) -> Result<T, CodecError> {
+    pub fn into_value(self) -> T {
         self.value
     }
 }
 
-/// User code that answers deliveries. Any `Fn(Delivery<T>) -> impl Future<Output = Result<(), E>>` is one.
+/// What a handler says of a delivery that it did not fail on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It is handled.
+    #[default]
+    Ack,
+    /// Not now: again, not before `after` has passed. Its key waits. Counts as an attempt.
+    Retry {
+        /// How long to wait at least.
+        after: Duration,
+    },
+    /// It will never be handled: no other attempt, straight to what the subscription does
+    /// [on failure](crate::OnFailure).
+    Reject(Cow<'static, str>),
+    /// It is none of this handler's business: settled, and counted apart.
+    Skip,
+}
+
+impl From<()> for Outcome {
+    fn from((): ()) -> Self {
+        Self::Ack
+    }
+}
+
+/// User code that answers deliveries. Any `Fn(Delivery<T>) -> impl Future<Output = Result<O, E>>` is one, where `O` is
+/// `()` or an [`Outcome`].
 ///
-/// `Ok` acknowledges. An error or a panic does not: the same envelope comes again. A future that is dropped
+/// `Ok` settles. An error, a panic or a timeout does not: the same envelope comes again. A future that is dropped
 /// has not answered.
 pub trait Handler<T>: Send + Sync + 'static {
     /// Handles one delivery.
     fn handle(
         &self,
         delivery: Delivery<T>,
-    ) -> impl Future<Output = Result<(), HandlerError>> + Send;
+    ) -> impl Future<Output = Result<Outcome, HandlerError>> + Send;
 }
 
-impl<T, F, A, E> Handler<T> for F
+impl<T, F, A, O, E> Handler<T> for F
 where
     F: Fn(Delivery<T>) -> A + Send + Sync + 'static,
-    A: Future<Output = Result<(), E>> + Send,
+    A: Future<Output = Result<O, E>> + Send,
+    O: Into<Outcome>,
     E: Into<HandlerError>,
     T: Send + 'static,
 {
     fn handle(
         &self,
         delivery: Delivery<T>,
-    ) -> impl Future<Output = Result<(), HandlerError>> + Send {
+    ) -> impl Future<Output = Result<Outcome, HandlerError>> + Send {
         let answer = self(delivery);
-        async move { answer.await.map_err(Into::into) }
+        async move { answer.await.map(Into::into).map_err(Into::into) }
     }
 }

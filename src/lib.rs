@@ -12,7 +12,7 @@
 //! let orders = bus.topic::<u32>("orders")?;
 //!
 //! let _billing = orders.subscribe("billing", |order: Delivery<u32>| async move {
-//!     println!("bills order {}", order.into_value()?);
+//!     println!("bills order {}", order.value);
 //!     Ok::<_, HandlerError>(())
 //! }).await?;
 //!
@@ -28,7 +28,7 @@
 //!
 //! ```text
 //! publish   gate -> credit -> ledger -> topic -> session -> backend -> Acked | Rejected | Unknown
-//! consume   backend -> decode -> handler -> acknowledge
+//! consume   backend -> intake -> partition -> lane(key) -> handler -> settle -> acknowledge
 //! ```
 //!
 //! A [`Topic`] is where both begin: [`Topic::publish`] waits for the broker's answer,
@@ -40,7 +40,8 @@
 //!
 //! * Every publish has exactly one outcome, and "accepted" is none: [`Receipt`], or a [`PublishError`] that says
 //!   whether the envelope [may be stored](PublishError::may_be_published) all the same.
-//! * Nothing is acknowledged to the broker before its handler answered, and envelopes of one key keep their order.
+//! * Nothing is acknowledged to the broker before its handler answered or its dead letter is stored, and envelopes of one key
+//!   are handled one after the other, retries included.
 //! * Close refuses, drains until a deadline and [reports](CloseReport) what was left; nothing runs after it.
 //! * Memory is bounded: full means waiting, or a refusal that hands the envelope back.
 //! * What a backend cannot do is refused when it is asked for.
@@ -75,14 +76,18 @@ mod handle;
 mod handler;
 mod health;
 mod metrics;
+mod middleware;
 #[doc(hidden)]
 pub mod protocol;
 mod publish;
 mod receipt;
+mod redrive;
 mod results;
 mod runtime;
 mod settings;
 mod signal;
+mod stream;
+mod subscribe;
 mod subscription;
 mod supervise;
 mod topic;
@@ -92,12 +97,14 @@ pub use backend::any::BackendChoice;
 pub use backend::memory;
 #[cfg(feature = "nats")]
 pub use backend::nats;
+pub use backend::{Position, StartAt};
 pub use bus::{Bus, BusBuilder};
 pub use close::{CloseReport, TopicReport};
 #[cfg(feature = "json")]
 pub use codec::Json;
 pub use codec::{Codec, CodecError, Raw};
 pub use config::{Durability, Ensure, Mismatch, Retention, TopicConfig};
+pub use consume::options::{Order, Recovery};
 pub use envelope::{Envelope, Headers, TraceContext};
 pub use error::{
     ConfigureError, ConnectError, EnqueueError, Failure, FailureKind, FullReason, InvalidTopic,
@@ -105,13 +112,20 @@ pub use error::{
 };
 pub use events::{BusEvent, Events};
 pub use handle::{BatchReport, Publish, PublishFuture, Topic};
-pub use handler::{Delivery, Handler, HandlerError};
+pub use handler::{Delivery, Handler, HandlerError, Outcome};
 pub use health::{Component, HealthReport};
 pub use metrics::{Latency, Metrics};
+pub use middleware::dead_letter::{self, DeadLetter, OnFailure};
+pub use middleware::retry::Retry;
 pub use receipt::{Receipt, ReceiptFuture};
+pub use redrive::{RedriveError, RedriveReport};
 pub use results::{Overflow, PublishResult, PublishResults};
 pub use runtime::{Runtime, Task, Tokio};
-pub use subscription::Subscription;
+pub use stream::{Deliveries, StreamDelivery};
+pub use subscribe::SubscriptionBuilder;
+pub use subscription::{
+    DrainReport, LeftDelivery, PartitionStatus, Subscription, SubscriptionState, SubscriptionStatus,
+};
 
 /// The example of the README compiles and runs.
 #[cfg(doctest)]

@@ -27,6 +27,14 @@ pub(crate) enum Counter {
     HandlerAcks,
     HandlerErrors,
     HandlerPanics,
+    HandlerTimeouts,
+    HandlerRetries,
+    HandlerSkips,
+    DeadLetters,
+    DeadLetterFailures,
+    Skipped,
+    DuplicatesSkipped,
+    Recoveries,
     Redelivered,
     Reconnects,
 }
@@ -85,6 +93,14 @@ impl Counters {
             handler_acks: total(Counter::HandlerAcks),
             handler_errors: total(Counter::HandlerErrors),
             handler_panics: total(Counter::HandlerPanics),
+            handler_timeouts: total(Counter::HandlerTimeouts),
+            handler_retries: total(Counter::HandlerRetries),
+            handler_skips: total(Counter::HandlerSkips),
+            dead_letters: total(Counter::DeadLetters),
+            dead_letter_failures: total(Counter::DeadLetterFailures),
+            skipped: total(Counter::Skipped),
+            duplicates_skipped: total(Counter::DuplicatesSkipped),
+            recoveries: total(Counter::Recoveries),
             reconnects: total(Counter::Reconnects),
             publish_latency: Latency { buckets: latency },
         }
@@ -127,10 +143,26 @@ pub struct Metrics {
     pub redelivered: u64,
     /// Deliveries that a handler settled.
     pub handler_acks: u64,
-    /// Errors that handlers returned.
+    /// Attempts that failed: errors, panics and timeouts.
     pub handler_errors: u64,
-    /// Panics of handlers.
+    /// Of these, panics.
     pub handler_panics: u64,
+    /// Of these, handlers that took too long.
+    pub handler_timeouts: u64,
+    /// Deliveries that a handler asked for again.
+    pub handler_retries: u64,
+    /// Deliveries that a handler said are none of its business.
+    pub handler_skips: u64,
+    /// Deliveries that were settled by going to the dead letters.
+    pub dead_letters: u64,
+    /// Dead letters that could not be published, and are tried again.
+    pub dead_letter_failures: u64,
+    /// Deliveries that were given up and settled, because that was asked for.
+    pub skipped: u64,
+    /// Deliveries that were settled without a handler, because one of the same id was settled before.
+    pub duplicates_skipped: u64,
+    /// How often a subscription has entered recovery.
+    pub recoveries: u64,
     /// Sessions that took the place of a lost one.
     pub reconnects: u64,
     /// From a publish's slot to its outcome.

@@ -1,33 +1,141 @@
 //! Subscription: topic, group and handler, until closed.
 
+use crate::backend::Position;
+use crate::protocol::interest::{Interest, Waiter, Want};
 use crate::protocol::sync::Mutex;
 use crate::runtime::{Runtime, timeout};
 use crate::signal::Signal;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use uuid::Uuid;
 
 /// How long a handler that was dropped may take to let go.
-const KILL_LIMIT: Duration = Duration::from_secs(1);
+pub(crate) const KILL_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a subscription may take to end once its handlers were dropped.
+const END_LIMIT: Duration = Duration::from_secs(3);
 
 /// A running subscription. Dropping the handle does not end it: it runs until it or the bus is closed.
 #[must_use = "keep it to close the subscription before the bus"]
+#[derive(Clone)]
 pub struct Subscription {
     pub(crate) control: Arc<Control>,
     pub(crate) runtime: Arc<dyn Runtime>,
 }
 
-/// What ends a subscription, and tells that it has ended.
+/// What is asked of the task that consumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ask {
+    /// Deliveries. Withdrawn: no more of them, and then the end.
+    Deliveries,
+    /// The end at once.
+    Kill,
+    /// How it stands; each question once.
+    Status(u64),
+}
+
+/// What steers a subscription, and tells that it has ended.
 pub(crate) struct Control {
     pub(crate) topic: Arc<str>,
     pub(crate) group: Arc<str>,
-    /// Take nothing more; finish what is in hand.
-    pub(crate) stop: Signal<()>,
-    /// Drop what is in hand.
-    pub(crate) kill: Signal<()>,
-    /// It has ended, with so many deliveries unanswered.
-    pub(crate) ended: Signal<u64>,
+    pub(crate) interest: Interest<Ask>,
+    /// It has ended.
+    pub(crate) ended: Signal<DrainReport>,
+    notes: Mutex<Notes>,
+}
+
+#[derive(Default)]
+struct Notes {
+    deadline: Option<Duration>,
+    questions: u64,
+    status: SubscriptionStatus,
+    last_error: Option<Arc<str>>,
+    dead_letters: u64,
+    paused_because: Option<Arc<str>>,
+}
+
+/// How a subscription stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubscriptionStatus {
+    /// Whether it takes deliveries.
+    pub state: SubscriptionState,
+    /// Whether it is far behind and in recovery.
+    pub recovery: bool,
+    /// Deliveries taken from the broker and not settled.
+    pub in_flight: usize,
+    /// Of these, those that wait for another attempt.
+    pub retrying: usize,
+    /// Keys that have a delivery in flight.
+    pub lanes: usize,
+    /// The bytes of what is in flight.
+    pub bytes: usize,
+    /// How long the oldest delivery in flight has been there.
+    pub oldest: Option<Duration>,
+    /// By partition.
+    pub partitions: BTreeMap<u32, PartitionStatus>,
+    /// What a handler, or a dead letter, failed with last.
+    pub last_error: Option<Arc<str>>,
+    /// Envelopes that went to the dead letters.
+    pub dead_letters: u64,
+}
+
+/// How a subscription stands in one partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartitionStatus {
+    /// The first position that is not settled, once there was a delivery.
+    pub watermark: Option<u64>,
+    /// Deliveries that are not settled.
+    pub in_flight: u64,
+    /// Envelopes that the group has not acknowledged, those in flight included, if the broker has said.
+    pub lag: Option<u64>,
+}
+
+/// Whether a subscription takes deliveries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubscriptionState {
+    /// It does.
+    #[default]
+    Active,
+    /// Not before [`Subscription::activate`].
+    Held,
+    /// Not before [`Subscription::resume`].
+    Paused {
+        /// Why, if it has paused itself.
+        because: Option<Arc<str>>,
+    },
+    /// Not any more: it ends when what it has is settled.
+    Draining,
+    /// It has ended.
+    Ended,
+}
+
+/// How a subscription ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Whether all that was taken was settled.
+    pub drained: bool,
+    /// What was not, in the order of its positions. None of it is acknowledged: it comes again.
+    pub left: Vec<LeftDelivery>,
+    /// A handler blocked its thread and could not be dropped: it may still run. What it answers is ignored.
+    pub blocked: bool,
+}
+
+/// A delivery that was not settled when its subscription ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeftDelivery {
+    /// Where it is.
+    pub position: Position,
+    /// The envelope's id.
+    pub id: Uuid,
 }
 
 /// The subscriptions of a bus: one for each topic and group.
@@ -57,12 +165,70 @@ impl Subscription {
         &self.control.group
     }
 
-    /// Takes nothing more, lets the handler finish for at most `limit`, and returns when nothing of it runs any more.
-    /// Gives the number of deliveries that were left unanswered; they come again.
+    /// Takes nothing more until [`resume`](Self::resume). What was taken is handled on. When this returns, nothing more
+    /// is taken. `false`: the subscription has ended.
+    pub async fn pause(&self) -> bool {
+        self.control.paused_because(None);
+        let version = self.control.interest.want(Ask::Deliveries, Want::Paused);
+        self.control.applied(version).await
+    }
+
+    /// Takes deliveries again.
+    pub fn resume(&self) {
+        self.control.paused_because(None);
+        self.control.want(Want::Active);
+    }
+
+    /// Ends the hold of a subscription that was made [held](crate::SubscriptionBuilder::hold): from here it takes
+    /// deliveries. `false`: it was not held.
+    pub fn activate(&self) -> bool {
+        self.control.interest.activate(&Ask::Deliveries)
+    }
+
+    /// How it stands. Asked of the task that consumes, so it is of one moment. Cancel-safe.
+    pub async fn status(&self) -> SubscriptionStatus {
+        let control = &self.control;
+        let question = {
+            let mut notes = control.notes.lock();
+            notes.questions += 1;
+            Ask::Status(notes.questions)
+        };
+        let version = control.interest.want(question, Want::Active);
+        let answered = control.applied(version).await;
+        control.interest.withdraw(&question);
+        let notes = control.notes.lock();
+        let mut status = notes.status.clone();
+        status.last_error = notes.last_error.clone();
+        status.dead_letters = notes.dead_letters;
+        match &mut status.state {
+            state if !answered => *state = SubscriptionState::Ended,
+            SubscriptionState::Paused { because } => *because = notes.paused_because.clone(),
+            _ => {}
+        }
+        status
+    }
+
+    /// Takes nothing more, lets what was taken be handled for at most `limit`, and returns when nothing of it runs any more.
+    /// Says what was left: that is not acknowledged, and comes again.
+    ///
+    /// A delivery that waits for an attempt beyond the deadline is given back at once. Every caller gets the same
+    /// report; the first one's limit counts.
+    pub async fn drain(&self, limit: Duration) -> DrainReport {
+        let deadline = self.runtime.now() + limit;
+        self.control.close(&self.runtime, deadline).await
+    }
+
+    /// As [`drain`](Self::drain); gives the number of deliveries that were left.
     pub async fn close(&self, limit: Duration) -> u64 {
-        self.control
-            .close(&self.runtime, self.runtime.now() + limit)
-            .await
+        self.drain(limit).await.left.len() as u64
+    }
+}
+
+impl Subscription {
+    /// Ends it without waiting: nobody would handle anything.
+    pub(crate) fn abandon(&self) {
+        self.control.stop(self.runtime.now());
+        self.control.interest.want(Ask::Kill, Want::Active);
     }
 }
 
@@ -76,27 +242,92 @@ impl fmt::Debug for Subscription {
 }
 
 impl Control {
-    pub(crate) fn new(topic: Arc<str>, group: Arc<str>) -> Self {
+    pub(crate) fn new(topic: Arc<str>, group: Arc<str>, held: bool) -> Self {
+        let interest = Interest::new();
+        interest.want(
+            Ask::Deliveries,
+            if held { Want::Held } else { Want::Active },
+        );
         Self {
             topic,
             group,
-            stop: Signal::new(),
-            kill: Signal::new(),
+            interest,
             ended: Signal::new(),
+            notes: Mutex::default(),
         }
     }
 
-    async fn close(&self, runtime: &Arc<dyn Runtime>, deadline: Duration) -> u64 {
-        self.stop.say(());
-        let left = deadline.saturating_sub(runtime.now());
-        if let Some(unanswered) = timeout(runtime, left, self.ended.heard()).await {
-            return unanswered;
+    /// Changes what is wanted, unless it is to end.
+    fn want(&self, want: Want) {
+        self.interest.want(Ask::Deliveries, want);
+    }
+
+    /// Until when what was taken may be handled, once it is to end.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.notes.lock().deadline
+    }
+
+    /// All that is asked, if that has changed.
+    pub(crate) fn asked(&self) -> Option<(u64, BTreeMap<Ask, Want>)> {
+        let mut now = Context::from_waker(Waker::noop());
+        match self.interest.poll_change(&mut now) {
+            Poll::Ready(asked) => Some(asked),
+            Poll::Pending => None,
         }
-        self.kill.say(());
-        // A handler that blocks its thread cannot be dropped; its answer will not count.
-        timeout(runtime, KILL_LIMIT, self.ended.heard())
-            .await
-            .unwrap_or(1)
+    }
+
+    pub(crate) fn note_error(&self, error: String) {
+        self.notes.lock().last_error = Some(error.into());
+    }
+
+    pub(crate) fn dead_lettered(&self) {
+        self.notes.lock().dead_letters += 1;
+    }
+
+    fn paused_because(&self, reason: Option<Arc<str>>) {
+        self.notes.lock().paused_because = reason;
+    }
+
+    /// Pauses by itself, and says why.
+    pub(crate) fn pause_because(&self, reason: Arc<str>) {
+        self.paused_because(Some(reason));
+        self.want(Want::Paused);
+    }
+
+    pub(crate) fn answer(&self, status: SubscriptionStatus) {
+        self.notes.lock().status = status;
+    }
+
+    /// Waits until the consumer has applied `version`. `false`: it has ended.
+    async fn applied(&self, version: u64) -> bool {
+        struct Cancel<'c>(&'c Control, Waiter);
+        impl Drop for Cancel<'_> {
+            fn drop(&mut self) {
+                self.0.interest.cancel(&mut self.1);
+            }
+        }
+        let mut waiting = Cancel(self, Waiter::default());
+        poll_fn(|cx| self.interest.poll_applied(&mut waiting.1, version, cx)).await
+    }
+
+    fn stop(&self, deadline: Duration) {
+        self.notes.lock().deadline.get_or_insert(deadline);
+        self.interest.withdraw(&Ask::Deliveries);
+    }
+
+    async fn close(&self, runtime: &Arc<dyn Runtime>, deadline: Duration) -> DrainReport {
+        self.stop(deadline);
+        let deadline = self.deadline().unwrap_or(deadline);
+        let left = deadline.saturating_sub(runtime.now());
+        if let Some(report) = timeout(runtime, left, self.ended.heard()).await {
+            return report;
+        }
+        self.interest.want(Ask::Kill, Want::Active);
+        let report = timeout(runtime, END_LIMIT, self.ended.heard()).await;
+        report.unwrap_or(DrainReport {
+            blocked: true,
+            ..DrainReport::default()
+        })
     }
 }
 
@@ -128,18 +359,23 @@ impl Subscriptions {
         }
     }
 
-    /// Stops all at once, waits for each until the deadline, and counts what was left unanswered.
-    pub(crate) async fn close_all(&self, runtime: &Arc<dyn Runtime>, deadline: Duration) -> u64 {
+    /// Stops all at once, waits for each until the deadline, and tells how each that had something left ended.
+    pub(crate) async fn close_all(
+        &self,
+        runtime: &Arc<dyn Runtime>,
+        deadline: Duration,
+    ) -> Vec<(Arc<Control>, DrainReport)> {
         let open: Vec<_> = {
             let mut registry = self.0.lock();
             registry.closed = true;
             registry.open.values().cloned().collect()
         };
-        open.iter().for_each(|control| control.stop.say(()));
-        let mut left = 0;
+        open.iter().for_each(|control| control.stop(deadline));
+        let mut reports = Vec::new();
         for control in open {
-            left += control.close(runtime, deadline).await;
+            let report = control.close(runtime, deadline).await;
+            reports.push((control, report));
         }
-        left
+        reports
     }
 }

@@ -5,7 +5,7 @@ use crate::record::Record;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use clearway::{
-    Bus, BusBuilder, BusEvent, CloseReport, Delivery, Envelope, Handler, HandlerError,
+    Bus, BusBuilder, BusEvent, CloseReport, Delivery, Envelope, Handler, HandlerError, Outcome,
     PublishError, Raw, Receipt, ReceiptFuture, Subscription, Topic,
 };
 use clearway_verify::history::{Deliver, Durability, Order, Settle, Settled, Subscribe};
@@ -128,7 +128,13 @@ impl Member {
             manner,
             handled: AtomicU64::new(0),
         };
-        Ok(topic.subscribe(group, handler).await?)
+        Ok(topic
+            .subscription(group)
+            .order(clearway::Order::ByPartition)
+            // What was taken is handled before a close ends: few enough for the deadlines here.
+            .in_flight(64, 64 << 20)
+            .handler(handler)
+            .await?)
     }
 
     /// Closes the bus. When it has returned nobody writes about this bus any more.
@@ -284,7 +290,7 @@ struct Witness {
 }
 
 impl Handler<Bytes> for Witness {
-    async fn handle(&self, delivery: Delivery<Bytes>) -> Result<(), HandlerError> {
+    async fn handle(&self, delivery: Delivery<Bytes>) -> Result<Outcome, HandlerError> {
         let mut running = self.begin(&delivery);
         if !self.manner.takes.is_zero() {
             sleep(self.manner.takes).await;
@@ -296,7 +302,7 @@ impl Handler<Bytes> for Witness {
             return Err("a handler that fails now and then".into());
         }
         running.how = Settled::Ack;
-        Ok(())
+        Ok(Outcome::Ack)
     }
 }
 

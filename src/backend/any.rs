@@ -135,12 +135,22 @@ macro_rules! any {
         impl Consumer for AnyConsumer {
             type Token = AnyToken;
 
-            async fn next(&mut self) -> Result<Incoming<AnyToken>, Failure> {
+            async fn next(&mut self, room: bool) -> Result<Incoming<AnyToken>, Failure> {
                 match self {
                     $(#[cfg(feature = $feature)] Self::$variant(inner) => {
-                        Ok(inner.next().await?.map_token(AnyToken::$variant))
+                        Ok(inner.next(room).await?.map_token(AnyToken::$variant))
                     }),*
                 }
+            }
+
+            async fn release(&mut self, partition: u32, epoch: u64) -> Result<(), Failure> {
+                match self {
+                    $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.release(partition, epoch).await),*
+                }
+            }
+
+            async fn lag(&mut self) -> Result<Vec<(u32, u64)>, Failure> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.lag().await),* }
             }
 
             async fn answer(&mut self, token: &AnyToken, answer: Answer) -> Result<(), Failure> {

@@ -111,8 +111,12 @@ pub trait Consumer: Send + 'static {
     /// What answering a delivery needs.
     type Token: Send + Sync + 'static;
 
-    /// The next thing that happens. Cancel-safe: nothing is lost when the future is dropped.
-    fn next(&mut self) -> impl Future<Output = Result<Incoming<Self::Token>, Failure>> + Send;
+    /// The next thing that happens; a delivery only if there is `room` for one. Without room it is called all the
+    /// same: what changes hands must be heard. Cancel-safe: nothing is lost when the future is dropped.
+    fn next(
+        &mut self,
+        room: bool,
+    ) -> impl Future<Output = Result<Incoming<Self::Token>, Failure>> + Send;
 
     /// Answers a delivery. An answer of a retired assignment is refused by the broker or ignored;
     /// then the envelope comes again.
@@ -121,6 +125,17 @@ pub trait Consumer: Send + 'static {
         token: &Self::Token,
         answer: Answer,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Gives back a partition that was revoked under `epoch`: nothing of it is handled here any more. Until then its answers
+    /// count, and no other member gets it, where the broker can wait.
+    fn release(
+        &mut self,
+        partition: u32,
+        epoch: u64,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// How many envelopes of each of its partitions the group has not acknowledged, delivered ones included. Asks the broker.
+    fn lag(&mut self) -> impl Future<Output = Result<Vec<(u32, u64)>, Failure>> + Send;
 
     /// How often a handler that is still running must be answered for with [`Answer::InProgress`], so that the
     /// broker does not give the envelope to another. `None`: never.
@@ -151,7 +166,7 @@ pub enum Incoming<T> {
         /// The epoch of their deliveries.
         epoch: u64,
     },
-    /// Partitions are no longer ours. Answers of that epoch are void.
+    /// Partitions are to be ours no longer: each is to be [released](Consumer::release).
     Revoked {
         /// Which.
         partitions: Vec<u32>,

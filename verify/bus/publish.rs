@@ -44,7 +44,7 @@ async fn what_is_published_is_delivered_once_and_in_order_of_its_key() {
         .subscribe("billing", move |delivery: clearway::Delivery<u32>| {
             let seen = seen.clone();
             async move {
-                seen.send(delivery.into_value()?)
+                seen.send(delivery.into_value())
                     .map_err(|e| e.to_string().into())
                     as Result<(), clearway::HandlerError>
             }

@@ -63,7 +63,7 @@ async fn a_typed_value_arrives_with_all_that_travels_beside_it() -> Result<()> {
 
     let delivery = next(&mut arriving).await?;
     assert_eq!(delivery.envelope, sent);
-    assert_eq!(delivery.value().ok(), Some(&order));
+    assert_eq!(delivery.value, order);
     assert_eq!(delivery.attempt, 1);
     let position = delivery.position;
     assert_eq!(

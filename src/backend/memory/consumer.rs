@@ -19,6 +19,8 @@ pub struct MemoryConsumer {
     member: u64,
     /// The partitions that were said to be ours, and their epochs.
     owned: BTreeMap<u32, u64>,
+    /// The partitions that were said to be ours no longer, and are not released yet.
+    leaving: BTreeMap<u32, u64>,
     /// Where the next look begins, so that no partition starves.
     turn: usize,
     sleep: Option<(Duration, Task)>,
@@ -36,12 +38,17 @@ impl MemoryConsumer {
             group,
             member,
             owned: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             turn: 0,
             sleep: None,
         }
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming<MemoryToken>, Failure>> {
+    fn poll_next(
+        &mut self,
+        room: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Incoming<MemoryToken>, Failure>> {
         self.link.watch(cx.waker());
         self.link.alive()?;
         let now = self.link.host.runtime().now();
@@ -50,6 +57,13 @@ impl MemoryConsumer {
         let Some((group, logs)) = broker.group(self.topic, &self.group) else {
             return Poll::Ready(Err(no_topic()));
         };
+        // Taken away before it was said to be ours: nobody here knows of it, so nobody has to release it.
+        for (number, epoch) in group.taken_from(self.member) {
+            let said = |known: &BTreeMap<u32, u64>| known.get(&number) == Some(&epoch);
+            if !said(&self.owned) && !said(&self.leaving) {
+                group.release(self.member, number as usize, epoch);
+            }
+        }
         let ours = |at: &super::group::GroupPartition| at.owner == Some(self.member);
         let owned: BTreeMap<u32, u64> = (0..)
             .zip(&group.partitions)
@@ -70,7 +84,7 @@ impl MemoryConsumer {
             )));
         };
         let mut not_before: Option<Duration> = None;
-        if group.out_of(self.member) < in_flight_max {
+        if room && group.out_of(self.member) < in_flight_max {
             let count = group.partitions.len();
             for step in 0..count {
                 let number = (self.turn + step) % count;
@@ -141,14 +155,15 @@ impl MemoryConsumer {
             .filter(|(number, epoch)| owned.get(number) != Some(epoch))
             .map(|(number, epoch)| (*number, *epoch))
             .collect();
-        if let Some(epoch) = gone.iter().map(|(_, epoch)| *epoch).max() {
-            gone.iter().for_each(|(number, _)| {
+        if let Some((_, epoch)) = gone.first().copied() {
+            // Those of one epoch at a time: each is released under its own.
+            let partitions = gone.into_iter().filter(|(_, of)| *of == epoch);
+            let partitions: Vec<u32> = partitions.map(|(number, _)| number).collect();
+            for number in &partitions {
                 self.owned.remove(number);
-            });
-            return Incoming::Revoked {
-                partitions: gone.into_iter().map(|(number, _)| number).collect(),
-                epoch,
-            };
+                self.leaving.insert(*number, epoch);
+            }
+            return Incoming::Revoked { partitions, epoch };
         }
         let new: Vec<_> = owned
             .keys()
@@ -167,8 +182,8 @@ impl MemoryConsumer {
 impl Consumer for MemoryConsumer {
     type Token = MemoryToken;
 
-    async fn next(&mut self) -> Result<Incoming<MemoryToken>, Failure> {
-        poll_fn(|cx| self.poll_next(cx)).await
+    async fn next(&mut self, room: bool) -> Result<Incoming<MemoryToken>, Failure> {
+        poll_fn(|cx| self.poll_next(room, cx)).await
     }
 
     async fn answer(&mut self, token: &MemoryToken, answer: Answer) -> Result<(), Failure> {
@@ -184,7 +199,7 @@ impl Consumer for MemoryConsumer {
             epoch,
         } = token.0;
         let at = &mut group.partitions[partition as usize];
-        if at.epoch != epoch || at.owner != Some(self.member) {
+        if at.epoch != epoch || !at.is_answered_by(self.member) {
             // Another has it now; it has been, or will be, given to them.
             return Ok(());
         }
@@ -194,6 +209,32 @@ impl Consumer for MemoryConsumer {
             Answer::InProgress => {}
         }
         Ok(())
+    }
+
+    async fn release(&mut self, partition: u32, epoch: u64) -> Result<(), Failure> {
+        self.link.alive()?;
+        if self.leaving.get(&partition) == Some(&epoch) {
+            self.leaving.remove(&partition);
+        }
+        let mut broker = self.link.broker.lock();
+        let Some((group, _)) = broker.group(self.topic, &self.group) else {
+            return Err(no_topic());
+        };
+        group.release(self.member, partition as usize, epoch);
+        Ok(())
+    }
+
+    async fn lag(&mut self) -> Result<Vec<(u32, u64)>, Failure> {
+        self.link.alive()?;
+        let mut broker = self.link.broker.lock();
+        let Some((group, logs)) = broker.group(self.topic, &self.group) else {
+            return Err(no_topic());
+        };
+        Ok((0..)
+            .zip(group.partitions.iter().zip(logs))
+            .filter(|(_, (at, _))| at.owner == Some(self.member))
+            .map(|(number, (at, log))| (number, at.lag(log)))
+            .collect())
     }
 
     fn progress_every(&self) -> Option<Duration> {

@@ -24,6 +24,10 @@ pub(super) struct Member {
 #[derive(Debug)]
 pub(super) struct GroupPartition {
     pub(super) owner: Option<u64>,
+    /// It was taken from this member, who has not released it yet: nobody has it until then.
+    held_by: Option<u64>,
+    /// Who has it then.
+    heir: Option<u64>,
     /// Under which the owner has it. Answers of another are void.
     pub(super) epoch: u64,
     next: u64,
@@ -97,18 +101,49 @@ impl Group {
             .sum()
     }
 
-    /// Round robin over the members; a partition that changes hands gets a new epoch.
+    /// The partitions that wait for `member` to release them, and their epochs.
+    pub(super) fn taken_from(&self, member: u64) -> Vec<(u32, u64)> {
+        let partitions = (0..).zip(&self.partitions);
+        let taken = partitions.filter(|(_, at)| at.held_by == Some(member));
+        taken.map(|(number, at)| (number, at.epoch)).collect()
+    }
+
+    /// `member` handles nothing of a partition any more that was taken from it: the heir gets it.
+    pub(super) fn release(&mut self, member: u64, partition: usize, epoch: u64) {
+        let Some(at) = self.partitions.get_mut(partition) else {
+            return;
+        };
+        if at.held_by == Some(member) && at.epoch == epoch {
+            self.epoch += 1;
+            at.give(at.heir, self.epoch);
+            self.wake_all();
+        }
+    }
+
+    /// Round robin over the members. A partition that changes hands gets a new epoch, when the member that had it
+    /// has released it or is gone.
     fn rebalance(&mut self) {
         self.epoch += 1;
         let members: Vec<u64> = self.members.keys().copied().collect();
         for (at, partition) in self.partitions.iter_mut().enumerate() {
-            let owner = (!members.is_empty()).then(|| members[at % members.len()]);
-            if partition.owner != owner {
-                partition.owner = owner;
-                partition.epoch = self.epoch;
-                partition.out_comes_again();
+            let heir = (!members.is_empty()).then(|| members[at % members.len()]);
+            let had = partition.owner.or(partition.held_by);
+            let stays = had.is_some_and(|had| members.contains(&had));
+            if stays && partition.owner.is_some() && partition.owner == heir {
+                continue;
+            }
+            if stays {
+                partition.owner = None;
+                partition.held_by = had;
+                partition.heir = heir;
+            } else {
+                partition.give(heir, self.epoch);
             }
         }
+        self.wake_all();
+    }
+
+    fn wake_all(&mut self) {
         for member in self.members.values_mut() {
             member.waker.take().into_iter().for_each(Waker::wake);
         }
@@ -119,11 +154,33 @@ impl GroupPartition {
     fn new(next: u64) -> Self {
         Self {
             owner: None,
+            held_by: None,
+            heir: None,
             epoch: 0,
             next,
             out: BTreeMap::new(),
             again: BTreeMap::new(),
         }
+    }
+
+    /// Hands it to `heir`: what is out comes again, under a new epoch.
+    fn give(&mut self, heir: Option<u64>, epoch: u64) {
+        self.owner = heir;
+        self.held_by = None;
+        self.heir = None;
+        self.epoch = epoch;
+        self.out_comes_again();
+    }
+
+    /// Whether an answer of `member` counts.
+    pub(super) fn is_answered_by(&self, member: u64) -> bool {
+        self.owner == Some(member) || self.held_by == Some(member)
+    }
+
+    /// How many envelopes are not acknowledged.
+    pub(super) fn lag(&self, log: &PartitionLog) -> u64 {
+        log.end().saturating_sub(self.next.max(log.first()))
+            + (self.out.len() + self.again.len()) as u64
     }
 
     /// What comes next: what has to come again first, so that nothing overtakes it.

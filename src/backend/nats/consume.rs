@@ -270,16 +270,16 @@ impl NatsConsumer {
 impl Consumer for NatsConsumer {
     type Token = Token;
 
-    async fn next(&mut self) -> Result<Incoming<Token>, Failure> {
+    async fn next(&mut self, room: bool) -> Result<Incoming<Token>, Failure> {
         loop {
             if let Some(news) = self.news.pop_front() {
                 return Ok(news);
             }
-            if let Some(delivery) = self.hand_out() {
+            if room && let Some(delivery) = self.hand_out() {
                 return Ok(delivery);
             }
             self.attend().await?;
-            let room = self.unanswered < self.request.in_flight_max;
+            let room = room && self.unanswered < self.request.in_flight_max;
             let opened = room && self.partitions.iter().any(Partition::can_hand_out);
             if opened || !self.news.is_empty() {
                 continue;
@@ -322,6 +322,24 @@ impl Consumer for NatsConsumer {
         }
         // While a handler runs nobody calls `next`: keep the pin.
         self.pull(at).await
+    }
+
+    async fn release(&mut self, _partition: u32, _epoch: u64) -> Result<(), Failure> {
+        // The server does not wait: what was revoked is another's already, or begins anew here.
+        Ok(())
+    }
+
+    async fn lag(&mut self) -> Result<Vec<(u32, u64)>, Failure> {
+        let mut lag = Vec::with_capacity(self.partitions.len());
+        for partition in &self.partitions {
+            let standing = partition.durable.look(&self.api).await;
+            let standing = standing.map_err(|error| error.into_failure())?;
+            // A durable that is gone is made again where it was: nothing is known until then.
+            if let Some(standing) = standing {
+                lag.push((partition.number, standing.waits + standing.unanswered));
+            }
+        }
+        Ok(lag)
     }
 
     fn progress_every(&self) -> Option<Duration> {

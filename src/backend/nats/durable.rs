@@ -46,6 +46,8 @@ pub(super) struct Standing {
     pub(super) delivered_count: u64,
     /// Pull requests that wait.
     pub(super) waiting: u64,
+    /// Never delivered yet.
+    pub(super) waits: u64,
 }
 
 impl From<StartAt> for Begin {
@@ -175,6 +177,7 @@ fn standing(info: &Value) -> Standing {
         delivered: number(&info["delivered"]["stream_seq"]),
         delivered_count: number(&info["delivered"]["consumer_seq"]),
         waiting: number(&info["num_waiting"]),
+        waits: number(&info["num_pending"]),
     }
 }
 

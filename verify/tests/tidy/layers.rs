@@ -21,7 +21,16 @@ const FACADE: &[(&str, &[&str], &str)] = &[
         &["Mutex"],
         "who waits for something that is said once",
     ),
-    ("src/subscription.rs", &["Mutex"], "the open subscriptions"),
+    (
+        "src/stream.rs",
+        &["Mutex"],
+        "between workers and the reader of a stream, who asked for it",
+    ),
+    (
+        "src/subscription.rs",
+        &["Mutex"],
+        "the open subscriptions; what one says of itself",
+    ),
     (
         "src/topic.rs",
         &["ArcCell", "Mutex"],
@@ -108,6 +117,14 @@ const DOORS: &[(&str, &str)] = &[
 
 /// Maps without an order, where none can show.
 const UNORDERED: &[(&str, &str)] = &[
+    (
+        "src/middleware/dedup.rs",
+        "looked up on every delivery; never listed",
+    ),
+    (
+        "src/protocol/lane.rs",
+        "looked up on every delivery; never listed, and its hasher is given",
+    ),
     (
         "src/protocol/snapshot.rs",
         "looked up on every publish; whoever lists it sorts",

@@ -25,6 +25,10 @@ const LONG: &[(&str, &str)] = &[
         "every row of the publish tables beside the others, so that they are measured alike",
     ),
     (
+        "models/src/lane.rs",
+        "one model for each of seven invariants",
+    ),
+    (
         "models/src/ledger.rs",
         "one model for each of nine invariants",
     ),
@@ -54,6 +58,10 @@ const LONG: &[(&str, &str)] = &[
         "one type for each verb, side by side so that they stay alike",
     ),
     (
+        "src/protocol/lane.rs",
+        "one protocol: lanes cannot be told apart from the queue that they are taken from",
+    ),
+    (
         "src/protocol/ledger.rs",
         "one protocol; a quarter of it says what it keeps and why",
     ),
@@ -77,6 +85,10 @@ const LONG: &[(&str, &str)] = &[
     (
         "verify/src/protocol/credit.rs",
         "a spec that has to know waiting lines, and its programs",
+    ),
+    (
+        "verify/src/protocol/lane.rs",
+        "a spec with a queue for each key, its programs and both hands that play them",
     ),
     (
         "verify/src/protocol/ledger/program.rs",

@@ -7,7 +7,10 @@ use super::{NatsConsumer, disconnected};
 use crate::backend::Incoming;
 use crate::error::Failure;
 use bytes::Bytes;
+use futures_core::Stream as _;
 use serde_json::json;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::time::Duration;
 
 /// Between attempts to make a durable again.
@@ -171,10 +174,27 @@ impl NatsConsumer {
         Ok(())
     }
 
-    /// Gives back everything that is out, in the order of the stream, and the pins.
+    /// Gives back the pins and everything that is out, in the order of the stream.
     pub(super) async fn give_back(&mut self) -> Result<(), Failure> {
-        // First of all no more deliveries: what is given back must not come here.
-        self.inbox.unsubscribe().await.map_err(disconnected)?;
+        // First of all no more deliveries: what is given back must not come here. The server's answer says that it serves our
+        // pulls no longer; without it a delivery could still be sent to where nobody listens, and would wait there for the
+        // end of its ack wait.
+        for partition in &mut self.partitions {
+            let name = &partition.durable.name;
+            if partition.pin.take().is_some() {
+                self.pins.remember(&self.stream, name, None);
+                let verb = format!("CONSUMER.UNPIN.{}.{name}", self.stream);
+                let body = json!({ "group": PRIORITY_GROUP });
+                if let Err(error) = self.api.call(&verb, &body).await {
+                    tracing::debug!(error = %error.into_failure(), "pin not given back");
+                }
+            }
+        }
+        // Those that are on their way are waited for.
+        self.inbox.drain().await.map_err(disconnected)?;
+        while let Some(message) = poll_fn(|cx| Pin::new(&mut self.inbox).poll_next(cx)).await {
+            self.take(message);
+        }
         let client = &self.api.client;
         for partition in &mut self.partitions {
             let mut replies = std::mem::take(&mut partition.out);
@@ -184,16 +204,9 @@ impl NatsConsumer {
                 let sent = client.publish(reply, Bytes::from_static(b"-NAK")).await;
                 sent.map_err(disconnected)?;
             }
+            // A late delivery may have said the pin once more.
             let name = &partition.durable.name;
-            if partition.pin.take().is_some() {
-                self.pins.remember(&self.stream, name, None);
-                let subject = self
-                    .api
-                    .subject(&format!("CONSUMER.UNPIN.{}.{name}", self.stream));
-                let body = json!({ "group": PRIORITY_GROUP }).to_string();
-                let sent = client.publish(subject, body.into()).await;
-                sent.map_err(disconnected)?;
-            }
+            self.pins.remember(&self.stream, name, None);
         }
         client.flush().await.map_err(disconnected)
     }

@@ -56,6 +56,7 @@ fn standing(unanswered: u64, floor: u64, delivered: u64) -> Standing {
         delivered,
         delivered_count: delivered,
         waiting: 0,
+        waits: 0,
     }
 }
 

@@ -1,0 +1,301 @@
+//! Intake: the one task of a subscription that talks to the backend's consumer.
+//!
+//! It takes deliveries while there is room, submits each to the lane of its key, and answers what comes back. It never waits for
+//! a handler, so a consumer is attended to however long handlers take. It owns all that is not shared, so nothing
+//! here races.
+
+mod attend;
+mod loss;
+mod settle;
+mod steer;
+mod take;
+
+use super::job::{Job, Key, Progress, Verdict};
+use super::options::{Options, Order};
+use super::out::Out;
+use super::partitions::{Partitions, Place};
+use super::recovery::Pace;
+use super::timer::Timer;
+use crate::backend::any::{Any, AnyConsumer, AnyRoute, AnyToken};
+use crate::backend::{Answer, Consumer, Incoming, Position};
+use crate::core::Core;
+use crate::envelope::Envelope;
+use crate::error::Failure;
+use crate::events::BusEvent;
+use crate::metrics::Counter;
+use crate::middleware::dead_letter::{OnFailure, Spent};
+use crate::middleware::dedup::{Dedup, Known};
+use crate::protocol::gate::Gate;
+use crate::protocol::interest::Want;
+use crate::protocol::lane::{Back, Dispatcher, Full, Lanes, Parked, lanes};
+use crate::protocol::mode::Kind;
+use crate::runtime::timeout;
+use crate::subscription::{
+    Ask, Control, DrainReport, KILL_LIMIT, LeftDelivery, PartitionStatus, SubscriptionState,
+    SubscriptionStatus,
+};
+use crate::topic::TopicState;
+use foldhash::fast::SeedableRandomState;
+use std::collections::BTreeMap;
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Between attempts to subscribe again.
+const RESUBSCRIBE_EVERY: Duration = Duration::from_millis(100);
+/// How long the broker may take to say how far behind a group is.
+const LAG_LIMIT: Duration = Duration::from_secs(1);
+/// After so many submissions workers are told, also when there are more to come.
+const ANNOUNCE_EVERY: usize = 32;
+
+pub(super) struct Intake {
+    core: Arc<Core<Any>>,
+    topic: Arc<TopicState<AnyRoute>>,
+    control: Arc<Control>,
+    options: Arc<Options>,
+    dispatcher: Dispatcher<Key, Job, SeedableRandomState>,
+    workers: Arc<Gate>,
+    out: Out,
+    partitions: Partitions,
+    /// A delivery that there was no room for.
+    stashed: Option<Stashed>,
+    /// Deliveries that go by another of the same id.
+    doubles: Vec<Double>,
+    /// Lanes whose head waits for its next attempt, by when that is.
+    waiting: BTreeMap<(Duration, usize), Parked<Job>>,
+    /// Lanes that do not go on here any more.
+    frozen: Vec<Parked<Job>>,
+    /// Partitions that are to be released, with their epochs, once nothing of them is handled here.
+    revoked: Vec<(u32, u64)>,
+    /// What workers were not told of yet.
+    submitted: usize,
+    want: Option<Want>,
+    killed: bool,
+    /// When the broker is to hear next that what is out is still worked at.
+    progress: Duration,
+    timer: Timer,
+    dedup: Option<Dedup>,
+    spent: Spent,
+    pace: Option<Pace>,
+    /// Given free at the end.
+    _place: super::Place,
+}
+
+struct Stashed {
+    envelope: Envelope,
+    position: Position,
+    attempt: u32,
+    token: AnyToken,
+    /// There if it is counted already.
+    progress: Option<Progress>,
+}
+
+/// A delivery of an id that another one has.
+struct Double {
+    id: Uuid,
+    token: AnyToken,
+    progress: Progress,
+    /// The other one was settled.
+    settled: bool,
+}
+
+/// Why serving a consumer came to an end.
+enum End {
+    Lost(Failure),
+    Drained,
+    Killed,
+}
+
+/// What the intake woke for.
+enum Happened {
+    Asked,
+    Back(Back<Job>),
+    Heard(Result<Incoming<AnyToken>, Failure>),
+    Due,
+}
+
+impl Intake {
+    pub(super) fn new(
+        core: Arc<Core<Any>>,
+        topic: Arc<TopicState<AnyRoute>>,
+        options: Arc<Options>,
+        hasher: SeedableRandomState,
+        place: super::Place,
+    ) -> Self {
+        let (slots, workers) = (options.slots(), options.concurrency);
+        Self {
+            control: place.control.clone(),
+            out: Out::new(options.slots()),
+            partitions: Partitions::new(options.window()),
+            dispatcher: lanes(options.lanes(), slots, workers, hasher.clone()),
+            core,
+            topic,
+            workers: Arc::new(Gate::new()),
+            stashed: None,
+            doubles: Vec::new(),
+            waiting: BTreeMap::new(),
+            frozen: Vec::new(),
+            revoked: Vec::new(),
+            submitted: 0,
+            // Until the first look at what is asked nothing is taken.
+            want: Some(Want::Held),
+            killed: false,
+            progress: Duration::ZERO,
+            timer: Timer::default(),
+            dedup: options.dedup.map(|window| Dedup::new(window, hasher)),
+            spent: Spent::default(),
+            pace: options.recovery.clone().map(Pace::new),
+            options,
+            _place: place,
+        }
+    }
+
+    pub(super) fn lanes(&self) -> Arc<Lanes<Job>> {
+        self.dispatcher.shared().clone()
+    }
+
+    pub(super) fn workers(&self) -> Arc<Gate> {
+        self.workers.clone()
+    }
+
+    /// Serves one consumer after the other until it is told to end.
+    pub(super) async fn run(mut self, first: AnyConsumer) {
+        let mut consumer = Some(first);
+        loop {
+            match self.serve(&mut consumer).await {
+                End::Drained | End::Killed => break,
+                End::Lost(failure) => {
+                    self.lose();
+                    if let Some(lost) = consumer.take() {
+                        lost.close().await;
+                    }
+                    consumer = self.again(failure).await;
+                }
+            }
+        }
+        let report = self.end().await;
+        if let Some(consumer) = consumer {
+            consumer.close().await;
+        }
+        // First the place: who hears of the end may take it.
+        self.core.subscriptions.end(&self.control);
+        self.control.interest.end();
+        self.control.ended.say(report);
+    }
+
+    async fn serve(&mut self, consumer: &mut Option<AnyConsumer>) -> End {
+        loop {
+            if self.control.interest.changed() {
+                self.apply(consumer).await;
+            }
+            if self.killed {
+                return End::Killed;
+            }
+            if let Err(failure) = self.release(consumer).await {
+                return End::Lost(failure);
+            }
+            if self.want.is_none() && self.is_done() {
+                return End::Drained;
+            }
+            let happened = self.wait(consumer).await;
+            let served = match happened {
+                Happened::Asked => Ok(()),
+                Happened::Back(back) => self.take_back(back, consumer).await,
+                Happened::Heard(Ok(incoming)) => {
+                    self.hear(incoming);
+                    self.answer_doubles(consumer).await
+                }
+                Happened::Heard(Err(failure)) => Err(failure),
+                Happened::Due => self.on_time(consumer).await,
+            };
+            if let Err(failure) = served {
+                return End::Lost(failure);
+            }
+        }
+    }
+
+    /// Waits for whatever comes first. What has come back goes before what is new.
+    async fn wait(&mut self, consumer: &mut Option<AnyConsumer>) -> Happened {
+        let due = self.due(consumer.as_ref());
+        let takes = self.takes();
+        let mut next = pin!(async {
+            match consumer {
+                Some(consumer) => consumer.next(takes).await,
+                None => pending().await,
+            }
+        });
+        poll_fn(|cx| {
+            if let Poll::Ready(back) = self.dispatcher.poll_back(cx) {
+                return Poll::Ready(Happened::Back(back));
+            }
+            if let Poll::Ready(heard) = next.as_mut().poll(cx) {
+                return Poll::Ready(Happened::Heard(heard));
+            }
+            self.announce();
+            if self.control.interest.poll_change(cx).is_ready() {
+                return Poll::Ready(Happened::Asked);
+            }
+            let Some(due) = due else {
+                return Poll::Pending;
+            };
+            (self.timer)
+                .poll(&self.core.shared.runtime, due, cx)
+                .map(|()| Happened::Due)
+        })
+        .await
+    }
+
+    fn announce(&mut self) {
+        if std::mem::take(&mut self.submitted) > 0 {
+            self.dispatcher.announce();
+        }
+    }
+
+    /// Whether nothing that was taken can be handled any more.
+    fn is_done(&self) -> bool {
+        let behind = |parked: &Parked<Job>| self.dispatcher.waits_behind(parked);
+        self.dispatcher.out() == self.frozen.iter().map(behind).sum::<usize>()
+    }
+
+    /// Ends the workers, and lists what was not settled.
+    async fn end(&mut self) -> DrainReport {
+        self.workers.close();
+        if self.killed {
+            self.dispatcher.kill();
+        } else {
+            self.dispatcher.stop();
+        }
+        let ended = poll_fn(|cx| self.workers.poll_drained(cx));
+        let ended = timeout(&self.core.shared.runtime, KILL_LIMIT, ended).await;
+        // A handler that blocks its thread cannot be dropped. What it answers is not looked at any more.
+        let blocked = ended.is_none();
+        while let Some(back) = self.dispatcher.take_back() {
+            if let Back::Done(job) = back {
+                self.out.remove(job.number);
+            }
+        }
+        let mut left: Vec<_> = (self.out.iter())
+            .filter(|delivered| delivered.token.is_some())
+            .map(|delivered| LeftDelivery {
+                position: delivered.position,
+                id: delivered.id,
+            })
+            .collect();
+        left.sort_by_key(|left| left.position);
+        DrainReport {
+            drained: left.is_empty(),
+            left,
+            blocked,
+        }
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        // However it ends, no worker waits for it.
+        self.dispatcher.kill();
+    }
+}

@@ -1,0 +1,115 @@
+//! Loss: a consumer that failed, and partitions that went to another.
+
+use super::*;
+
+impl Intake {
+    /// All that was taken over a consumer is void without it.
+    pub(super) fn lose(&mut self) {
+        self.partitions.retire_all();
+        self.revoked.clear();
+        self.doubles.clear();
+        self.drop_stale();
+        self.out
+            .iter_mut()
+            .for_each(|delivered| delivered.token = None);
+    }
+
+    /// Takes what is void out of the lanes that wait. What workers have at hand comes back by itself.
+    pub(super) fn drop_stale(&mut self) {
+        let stale: Vec<_> = (self.waiting.iter())
+            .filter(|(_, parked)| parked.message.progress.is_stale())
+            .map(|(when, _)| *when)
+            .collect();
+        for when in stale {
+            if let Some(parked) = self.waiting.remove(&when) {
+                self.park(parked);
+            }
+        }
+        self.doubles.retain(|double| !double.progress.is_stale());
+        let partitions = &self.partitions;
+        if (self.stashed.as_ref()).is_some_and(|stashed| !partitions.holds(stashed.position)) {
+            self.stashed = None;
+        }
+    }
+
+    /// Gives back what was revoked and is not handled here any more: only then another may have it.
+    pub(super) async fn release(
+        &mut self,
+        consumer: &mut Option<AnyConsumer>,
+    ) -> Result<(), Failure> {
+        let Some(consumer) = consumer else {
+            return Ok(());
+        };
+        for (partition, epoch) in std::mem::take(&mut self.revoked) {
+            let handled = self.out.iter().any(|delivered| {
+                delivered.position.partition == partition && delivered.position.epoch <= epoch
+            });
+            if handled {
+                self.revoked.push((partition, epoch));
+            } else {
+                consumer.release(partition, epoch).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A new consumer in the place of one that failed, or `None` when there is to be no other.
+    pub(super) async fn again(&mut self, failure: Failure) -> Option<AnyConsumer> {
+        let (core, control) = (self.core.clone(), self.control.clone());
+        let (topic, options) = (self.topic.clone(), self.options.clone());
+        tracing::warn!(topic = %control.topic, group = %control.group, %failure, "consumer lost");
+        crate::consume::look_again(&topic, &failure);
+        control.note_error(failure.to_string());
+        loop {
+            if control.interest.changed() {
+                self.apply(&mut None).await;
+            }
+            if self.want.is_none() || self.killed {
+                return None;
+            }
+            let pause = core.shared.runtime.sleep(RESUBSCRIBE_EVERY);
+            if self.unless_asked(pause).await.is_none() {
+                continue;
+            }
+            let subscribed = crate::consume::consumer(&core, &topic, &control.group, &options);
+            match self.unless_asked(subscribed).await {
+                None => {}
+                Some(Ok(consumer)) => {
+                    core.shared.board.tell(BusEvent::ConsumerRestarted {
+                        topic: control.topic.clone(),
+                        group: control.group.clone(),
+                        reason: failure.to_string(),
+                    });
+                    return Some(consumer);
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(topic = %control.topic, %error, "subscribing again failed")
+                }
+            }
+        }
+    }
+
+    /// `work`, unless something is asked meanwhile. What comes back is taken in passing: without a consumer there is
+    /// nothing to answer.
+    pub(super) async fn unless_asked<F: Future>(&mut self, work: F) -> Option<F::Output> {
+        let mut work = pin!(work);
+        let control = self.control.clone();
+        let asked = poll_fn(|cx| {
+            while let Poll::Ready(back) = self.dispatcher.poll_back(cx) {
+                match back {
+                    Back::Done(job) => {
+                        self.out.remove(job.number);
+                        self.done(&job);
+                    }
+                    Back::Parked(parked) => self.park(parked),
+                }
+            }
+            self.announce();
+            if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            control.interest.poll_change(cx).map(|_| None)
+        });
+        asked.await
+    }
+}

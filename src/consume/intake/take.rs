@@ -1,0 +1,156 @@
+//! Taking: what is delivered goes to the lane of its key, if there is room.
+
+use super::*;
+
+impl Intake {
+    /// Whether there is room for another delivery, and it is wanted.
+    pub(super) fn takes(&self) -> bool {
+        self.want == Some(Want::Active)
+            && self.stashed.is_none()
+            && !self.out.is_full()
+            && self.doubles.len() < self.options.slots()
+            && (self.out.bytes() as u64) < self.options.in_flight.bytes
+            && (self.pace.as_ref())
+                .is_none_or(|pace| pace.admits(self.at_work(), self.core.shared.runtime.now()))
+    }
+
+    /// How many deliveries a worker has, or may take.
+    pub(super) fn at_work(&self) -> usize {
+        self.out.len() - self.waiting.len()
+    }
+
+    pub(super) fn hear(&mut self, incoming: Incoming<AnyToken>) {
+        match incoming {
+            // Epochs are told by the deliveries.
+            Incoming::Assigned { .. } => {}
+            Incoming::Revoked { partitions, epoch } => {
+                for partition in partitions {
+                    self.partitions.retire(partition);
+                    self.revoked.push((partition, epoch));
+                }
+                self.drop_stale();
+            }
+            Incoming::Delivery {
+                envelope,
+                position,
+                attempt,
+                token,
+            } => self.deliver(Stashed {
+                envelope,
+                position,
+                attempt,
+                token,
+                progress: None,
+            }),
+        }
+    }
+
+    /// Submits a delivery to the lane of its key, or keeps it until there is room.
+    pub(super) fn deliver(&mut self, mut delivery: Stashed) {
+        let progress = match delivery.progress.take() {
+            Some(progress) => progress,
+            None => match self.partitions.deliver(delivery.position) {
+                Place::New(progress) => progress,
+                Place::Again(progress) => match self.out.find(delivery.position) {
+                    // The broker has lost patience, and the first of the two is still in hand.
+                    Some(known) => {
+                        known.token = Some(delivery.token);
+                        return;
+                    }
+                    None => progress,
+                },
+                Place::Full => {
+                    self.stashed = Some(delivery);
+                    return;
+                }
+            },
+        };
+        self.submit(delivery, progress);
+    }
+
+    pub(super) fn submit(&mut self, delivery: Stashed, progress: Progress) {
+        let Stashed {
+            envelope,
+            position,
+            attempt,
+            token,
+            ..
+        } = delivery;
+        let now = self.core.shared.runtime.now();
+        let known = (self.dedup.as_mut()).map_or(Known::New, |dedup| dedup.take(envelope.id));
+        if known != Known::New {
+            let double = Double {
+                id: envelope.id,
+                token,
+                progress,
+                settled: known == Known::Settled,
+            };
+            self.doubles.push(double);
+            return;
+        }
+        let key = match self.options.order {
+            Order::ByKey => envelope.key.clone().map(Key::Key),
+            Order::ByPartition => Some(Key::Partition(position.partition)),
+            Order::Unordered => None,
+        };
+        if self.out.len() == 0 {
+            self.progress = now;
+        }
+        let what = (position, envelope.id, envelope.size());
+        let number = self.out.add(what, token, now);
+        let job = Job {
+            envelope,
+            position,
+            attempt,
+            failures: 0,
+            failed: None,
+            number,
+            progress,
+            verdict: Verdict::None,
+            recovery: self.pace.as_ref().is_some_and(Pace::in_recovery),
+        };
+        if let Err(Full { message, .. }) = self.dispatcher.submit(key, job) {
+            let token = self.out.remove(message.number).token;
+            self.stashed = token.map(|token| Stashed {
+                envelope: message.envelope,
+                position,
+                attempt,
+                token,
+                progress: Some(message.progress),
+            });
+            return;
+        }
+        if let Some(pace) = &mut self.pace {
+            pace.took(now);
+        }
+        self.submitted += 1;
+        if self.submitted >= ANNOUNCE_EVERY {
+            self.announce();
+        }
+    }
+
+    pub(super) async fn answer_doubles(
+        &mut self,
+        consumer: &mut Option<AnyConsumer>,
+    ) -> Result<(), Failure> {
+        if self.doubles.iter().all(|double| !double.settled) {
+            return Ok(());
+        }
+        for double in std::mem::take(&mut self.doubles) {
+            if !double.settled {
+                self.doubles.push(double);
+                continue;
+            }
+            self.core
+                .shared
+                .admission
+                .counters
+                .count(Counter::DuplicatesSkipped);
+            double.progress.settle();
+            if let Some(consumer) = consumer {
+                consumer.answer(&double.token, Answer::Ack).await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! Out: the deliveries that the broker waits for an answer of, whatever stage they are in.
+
+use crate::backend::Position;
+use crate::backend::any::AnyToken;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// What is out, by number.
+pub(super) struct Out {
+    places: Vec<Option<Delivered>>,
+    free: Vec<usize>,
+    bytes: usize,
+}
+
+/// One delivery, as the broker knows it.
+pub(super) struct Delivered {
+    pub(super) position: Position,
+    pub(super) id: Uuid,
+    /// `None`: it is not ours to answer any more.
+    pub(super) token: Option<AnyToken>,
+    pub(super) since: Duration,
+    size: usize,
+}
+
+impl Out {
+    pub(super) fn new(places: usize) -> Self {
+        Self {
+            places: (0..places).map(|_| None).collect(),
+            free: (0..places).rev().collect(),
+            bytes: 0,
+        }
+    }
+
+    /// Notes a delivery. There is room: whoever takes one has looked.
+    pub(super) fn add(
+        &mut self,
+        (position, id, size): (Position, Uuid, usize),
+        token: AnyToken,
+        now: Duration,
+    ) -> usize {
+        let number = self.free.pop().expect("looked at before it was taken");
+        self.bytes += size;
+        self.places[number] = Some(Delivered {
+            position,
+            id,
+            token: Some(token),
+            since: now,
+            size,
+        });
+        number
+    }
+
+    /// Takes out what is done with.
+    pub(super) fn remove(&mut self, number: usize) -> Delivered {
+        let delivered = self.places[number].take().expect("taken out once");
+        self.free.push(number);
+        self.bytes -= delivered.size;
+        delivered
+    }
+
+    /// The delivery at `position` in its epoch, if it is out.
+    pub(super) fn find(&mut self, position: Position) -> Option<&mut Delivered> {
+        self.iter_mut()
+            .find(|delivered| delivered.position == position && delivered.token.is_some())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Delivered> {
+        self.places.iter().flatten()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Delivered> {
+        self.places.iter_mut().flatten()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.free.is_empty()
+    }
+}
