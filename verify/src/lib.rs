@@ -16,6 +16,7 @@ pub mod bugs;
 pub mod check;
 pub mod child;
 pub mod cli;
+pub mod conformance;
 pub mod history;
 pub mod linear;
 pub mod protocol;
