@@ -46,6 +46,9 @@ use uuid::Uuid;
 
 /// Between attempts to subscribe again.
 const RESUBSCRIBE_EVERY: Duration = Duration::from_millis(100);
+/// After so many events the clock is looked at, also when there is always another: what is due does not wait for the end of
+/// a backlog.
+const LOOK_AT_CLOCK_EVERY: u32 = 64;
 /// How long the broker may take to say how far behind a group is.
 const LAG_LIMIT: Duration = Duration::from_secs(1);
 /// After so many submissions workers are told, also when there are more to come.
@@ -72,6 +75,7 @@ pub(super) struct Intake {
     revoked: Vec<(u32, u64)>,
     /// What workers were not told of yet.
     submitted: usize,
+    events: u32,
     want: Option<Want>,
     killed: bool,
     /// When the broker is to hear next that what is out is still worked at.
@@ -140,6 +144,7 @@ impl Intake {
             frozen: Vec::new(),
             revoked: Vec::new(),
             submitted: 0,
+            events: 0,
             // Until the first look at what is asked nothing is taken.
             want: Some(Want::Held),
             killed: false,
@@ -220,6 +225,12 @@ impl Intake {
     /// Waits for whatever comes first. What has come back goes before what is new.
     async fn wait(&mut self, consumer: &mut Option<AnyConsumer>) -> Happened {
         let due = self.due(consumer.as_ref());
+        self.events = self.events.wrapping_add(1);
+        if self.events.is_multiple_of(LOOK_AT_CLOCK_EVERY)
+            && due.is_some_and(|due| due <= self.core.shared.runtime.now())
+        {
+            return Happened::Due;
+        }
         let takes = self.takes();
         let mut next = pin!(async {
             match consumer {

@@ -65,6 +65,7 @@ macro_rules! for_each_conformance_case {
             order::one_key_is_never_handled_twice_at_a_time,
             order::a_retry_is_not_overtaken_by_its_key,
             order::a_slow_key_does_not_hold_up_fast_ones,
+            order::a_retry_does_not_wait_for_the_end_of_a_backlog,
             order::a_hot_key_keeps_its_order_beside_others,
             order::by_partition_handles_one_of_a_partition_at_a_time,
             order::unordered_handles_one_key_side_by_side,

@@ -110,6 +110,10 @@ impl Intake {
             recovery: self.pace.as_ref().is_some_and(Pace::in_recovery),
         };
         if let Err(Full { message, .. }) = self.dispatcher.submit(key, job) {
+            if let Some(dedup) = &mut self.dedup {
+                // Not taken after all: the next try must not find itself.
+                dedup.done(message.envelope.id, false);
+            }
             let token = self.out.remove(message.number).token;
             self.stashed = token.map(|token| Stashed {
                 envelope: message.envelope,

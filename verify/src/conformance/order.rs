@@ -169,6 +169,40 @@ pub(super) async fn a_slow_key_does_not_hold_up_fast_ones(stand: &Stand) -> Resu
     ended(subscription, bus).await
 }
 
+pub(super) async fn a_retry_does_not_wait_for_the_end_of_a_backlog(
+    stand: &Stand,
+) -> Result<Verdict> {
+    const BACKLOG: u64 = 20_000;
+    let bus = stand.bus().await?;
+    let topic = bus.topic::<u64>(&stand.topic())?;
+    // All is there before anything is taken, so that there is always another delivery to take.
+    publish(&topic, 0..BACKLOG, |n| Some(format!("key-{n}"))).await?;
+    let seen = Seen::new();
+    let noted = seen.clone();
+    let subscription = topic
+        .subscription("reads")
+        .retry(fast())
+        .handler(move |delivery: Delivery<u64>| {
+            drop(noted.begin(&delivery));
+            async move {
+                match (delivery.value, delivery.attempt) {
+                    (0, 1) => Err(HandlerError::from("not yet")),
+                    _ => Ok(()),
+                }
+            }
+        })
+        .await?;
+    seen.until("all", |seen| seen.ended() as u64 > BACKLOG)
+        .await?;
+    let begun = seen.begun();
+    let again = begun.iter().rposition(|value| *value == 0);
+    ensure!(
+        again < Some(begun.len() * 3 / 4),
+        "again after {again:?} others"
+    );
+    ended(subscription, bus).await
+}
+
 pub(super) async fn a_hot_key_keeps_its_order_beside_others(stand: &Stand) -> Result<Verdict> {
     let bus = stand.bus().await?;
     let topic = bus.topic::<u64>(&stand.topic())?.ordered();

@@ -8,6 +8,7 @@ use crate::backend::Incoming;
 use crate::error::Failure;
 use bytes::Bytes;
 use futures_core::Stream as _;
+use futures_util::future::join_all;
 use serde_json::json;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -179,16 +180,17 @@ impl NatsConsumer {
         // First of all no more deliveries: what is given back must not come here. The server's answer says that it serves our
         // pulls no longer; without it a delivery could still be sent to where nobody listens, and would wait there for the
         // end of its ack wait.
+        let mut pinned = Vec::new();
         for partition in &mut self.partitions {
-            let name = &partition.durable.name;
             if partition.pin.take().is_some() {
-                self.pins.remember(&self.stream, name, None);
-                let verb = format!("CONSUMER.UNPIN.{}.{name}", self.stream);
-                let body = json!({ "group": PRIORITY_GROUP });
-                if let Err(error) = self.api.call(&verb, &body).await {
-                    tracing::debug!(error = %error.into_failure(), "pin not given back");
-                }
+                let name = &partition.durable.name;
+                pinned.push(format!("CONSUMER.UNPIN.{}.{name}", self.stream));
             }
+        }
+        let body = json!({ "group": PRIORITY_GROUP });
+        let unpinned = join_all(pinned.iter().map(|verb| self.api.call(verb, &body)));
+        for error in unpinned.await.into_iter().filter_map(Result::err) {
+            tracing::debug!(error = %error.into_failure(), "pin not given back");
         }
         // Those that are on their way are waited for.
         self.inbox.drain().await.map_err(disconnected)?;
@@ -204,7 +206,7 @@ impl NatsConsumer {
                 let sent = client.publish(reply, Bytes::from_static(b"-NAK")).await;
                 sent.map_err(disconnected)?;
             }
-            // A late delivery may have said the pin once more.
+            // Not ours any more, whatever a late delivery has said.
             let name = &partition.durable.name;
             self.pins.remember(&self.stream, name, None);
         }
