@@ -75,6 +75,7 @@ mod events;
 mod handle;
 mod handler;
 mod health;
+mod inside;
 mod metrics;
 mod middleware;
 #[doc(hidden)]

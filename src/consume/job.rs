@@ -65,6 +65,13 @@ pub(super) enum Verdict {
     Yields,
 }
 
+impl Job {
+    /// Whether it is done with, and the broker is to hear so.
+    pub(super) fn is_settled(&self) -> bool {
+        matches!(self.verdict, Verdict::Settled | Verdict::Buried)
+    }
+}
+
 impl Progress {
     /// Whether the epoch under which it was delivered is over.
     pub(super) fn is_stale(&self) -> bool {

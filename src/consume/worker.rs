@@ -9,6 +9,7 @@ use crate::backend::any::Any;
 use crate::codec::Codec;
 use crate::core::Core;
 use crate::handler::{Delivery, Handler, HandlerError, Outcome};
+use crate::inside::Inside;
 use crate::metrics::Counter;
 use crate::middleware::dead_letter::{DeadLetters, OnFailure, Origin, dead_letter};
 use crate::middleware::panic::caught;
@@ -68,7 +69,7 @@ impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Stage<T, C, H> {
             run.verdict = Verdict::None;
             let verdict = {
                 let mut judged = pin!(self.judge(&mut run, timer));
-                poll_fn(|cx| match judged.as_mut().poll(cx) {
+                poll_fn(|cx| match self.inside(|| judged.as_mut().poll(cx)) {
                     Poll::Ready(verdict) => Poll::Ready(Some(verdict)),
                     Poll::Pending => self.lanes.poll_killed(worker, cx).map(|()| None),
                 })
@@ -238,6 +239,12 @@ impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Stage<T, C, H> {
                 .retry
                 .pause(job.failures, self.core.shared.runtime.random()),
         )
+    }
+
+    /// Whatever a handler publishes while it is polled is its own, also when the bus closes.
+    fn inside<O>(&self, poll: impl FnOnce() -> O) -> O {
+        let _while_polled = Inside::of(&self.core.shared.admission);
+        poll()
     }
 
     fn counters(&self, counter: Counter) {

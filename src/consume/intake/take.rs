@@ -81,6 +81,7 @@ impl Intake {
         if known != Known::New {
             let double = Double {
                 id: envelope.id,
+                position,
                 token,
                 progress,
                 settled: known == Known::Settled,

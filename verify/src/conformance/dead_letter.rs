@@ -287,3 +287,28 @@ pub(super) async fn redrive_puts_dead_letters_back(stand: &Stand) -> Result<Verd
     bus.close(CLOSE).await;
     Ok(Verdict::Passed)
 }
+
+pub(super) async fn a_letter_without_a_home_holds_up_no_redrive(stand: &Stand) -> Result<Verdict> {
+    let bus = stand.bus().await?;
+    let (name, dead) = (stand.topic(), stand.topic());
+    let topic = bus.topic::<u64>(&name)?;
+    let letter = Bytes::from_static(b"from nowhere");
+    bus.raw_topic(&dead)?.publish(&letter).key("one").await?;
+    let subscription = topic
+        .subscription("reads")
+        .on_failure(OnFailure::dead_letter(dead.as_str()))
+        .handler(|_: Delivery<u64>| async { Ok::<_, HandlerError>(Outcome::Reject("no".into())) })
+        .await?;
+    // Of the same key, and behind it.
+    publish(&topic, 0..3, one_key).await?;
+    eventually("three are dead letters", || async {
+        subscription.status().await.dead_letters == 3
+    })
+    .await?;
+    subscription.close(CLOSE).await;
+    let report = timeout(super::PATIENCE / 4, bus.redrive(&dead, 100)).await??;
+    ensure!(report.homeless == 1 && report.complete, "{report:?}");
+    ensure!(report.moved.values().sum::<u64>() == 3, "{report:?}");
+    bus.close(CLOSE).await;
+    Ok(Verdict::Passed)
+}
