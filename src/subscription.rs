@@ -70,7 +70,7 @@ pub struct SubscriptionStatus {
     pub recovery: bool,
     /// Deliveries taken from the broker and not settled.
     pub in_flight: usize,
-    /// Of these, those that wait for another attempt.
+    /// Of these, those that wait: for another attempt, or because of their key's limit.
     pub retrying: usize,
     /// Keys that have a delivery in flight.
     pub lanes: usize,

@@ -25,6 +25,8 @@ use crate::events::BusEvent;
 use crate::metrics::Counter;
 use crate::middleware::dead_letter::{OnFailure, Spent};
 use crate::middleware::dedup::{Dedup, Known};
+#[cfg(feature = "throttle")]
+use crate::middleware::throttle::Limiter;
 use crate::protocol::gate::Gate;
 use crate::protocol::interest::Want;
 use crate::protocol::lane::{Back, Dispatcher, Full, Lanes, Parked, lanes};
@@ -84,6 +86,8 @@ pub(super) struct Intake {
     dedup: Option<Dedup>,
     spent: Spent,
     pace: Option<Pace>,
+    #[cfg(feature = "throttle")]
+    limiter: Option<Limiter>,
     /// Given free at the end.
     _place: super::Place,
 }
@@ -136,7 +140,6 @@ impl Intake {
             out: Out::new(options.slots()),
             partitions: Partitions::new(options.window()),
             dispatcher: lanes(options.lanes(), slots, workers, hasher.clone()),
-            core,
             topic,
             workers: Arc::new(Gate::new()),
             stashed: None,
@@ -154,6 +157,10 @@ impl Intake {
             dedup: options.dedup.map(|window| Dedup::new(window, hasher)),
             spent: Spent::default(),
             pace: options.recovery.clone().map(Pace::new),
+            #[cfg(feature = "throttle")]
+            limiter: (options.throttle.as_ref())
+                .map(|throttle| Limiter::new(throttle, core.shared.runtime.clone())),
+            core,
             options,
             _place: place,
         }
@@ -233,6 +240,7 @@ impl Intake {
 
     /// Waits for whatever comes first. What has come back goes before what is new.
     async fn wait(&mut self, consumer: &mut Option<AnyConsumer>) -> Happened {
+        let takes = self.takes();
         let due = self.due(consumer.as_ref());
         self.events = self.events.wrapping_add(1);
         if self.events.is_multiple_of(LOOK_AT_CLOCK_EVERY)
@@ -240,7 +248,6 @@ impl Intake {
         {
             return Happened::Due;
         }
-        let takes = self.takes();
         let mut next = pin!(async {
             match consumer {
                 Some(consumer) => consumer.next(takes).await,

@@ -31,6 +31,9 @@ pub(super) struct Job {
     pub(super) verdict: Verdict,
     /// Whether the subscription was in recovery when it took this. What runs it never looks again.
     pub(super) recovery: bool,
+    /// Whether its key's limit has let it in.
+    #[cfg(feature = "throttle")]
+    pub(super) admitted: bool,
 }
 
 /// Where a delivery counts in its partition.

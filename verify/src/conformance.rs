@@ -12,6 +12,7 @@ mod envelope;
 mod failure;
 mod flow;
 mod group;
+mod middleware;
 mod order;
 mod steer;
 
@@ -97,6 +98,16 @@ macro_rules! for_each_conformance_case {
             flow::a_repeated_id_is_settled_without_a_handler,
             flow::a_stream_hands_out_and_takes_answers,
             flow::a_stream_delivery_dropped_without_an_answer_comes_again,
+            middleware::middleware_is_around_every_attempt,
+            middleware::middleware_may_answer_itself,
+            middleware::a_throttle_leaves_the_rest_at_the_broker,
+            middleware::a_throttled_subscription_goes_on,
+            middleware::a_throttled_key_holds_up_no_other,
+            middleware::subscriptions_share_a_concurrency,
+            middleware::a_batch_is_full_or_its_time_is_up,
+            middleware::a_key_is_in_one_batch_at_a_time_and_in_order,
+            middleware::each_of_a_batch_has_its_own_outcome,
+            middleware::a_tower_service_handles_deliveries,
             steer::two_groups_both_get_everything,
             steer::a_group_is_taken_once_on_a_bus,
             steer::the_same_group_again_after_it_was_closed,
