@@ -14,7 +14,6 @@ mod counting;
 mod instructions;
 #[path = "publish/journey.rs"]
 mod journey;
-mod lane;
 #[path = "publish/lockfree.rs"]
 mod lockfree;
 #[path = "publish/stall.rs"]
@@ -66,7 +65,6 @@ fn main() {
     writers(&mut table);
     saturated(&mut table);
     counted(&mut table);
-    dispatched(&mut table);
     let no_floor_missed = table.close();
     std::process::exit(i32::from(!no_floor_missed));
 }
@@ -399,25 +397,6 @@ fn counted(table: &mut Table) {
             Bound::AtMost(0.0, 0.0),
         );
     }
-}
-
-/// Row 15. Whether others are at work here is asked as for row 10.
-fn dispatched(table: &mut Table) {
-    in_turns(ROUNDS, 2, &[&by_lock]);
-    table.disturbed(common::was_disturbed());
-    let lane::Dispatched { ours, channel } = lane::dispatched(ROUNDS, 200_000);
-    let figures = format!(
-        "mpsc {} M/s, ours {} M/s",
-        short(channel / 1e6),
-        short(ours / 1e6)
-    );
-    table.value(
-        "15",
-        "keyed dispatch, 1000 keys, over a tokio channel",
-        figures,
-        ours / channel,
-        Bound::AtLeast(1.5, 1.0),
-    );
 }
 
 /// What callgrind runs.

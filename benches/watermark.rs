@@ -2,13 +2,15 @@
 //!
 //! Read the ratio within a run, not the nanoseconds: machines are noisy.
 
+#![allow(dead_code, reason = "every bench takes what it needs")]
+
 use crate::common::ratios;
 use clearway::protocol::watermark::{Mark, Watermark};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use std::array;
 use std::collections::BTreeSet;
 use std::hint::black_box;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 const IN_FLIGHT: usize = 4096;
 /// A partition for each thread.
@@ -22,12 +24,13 @@ struct Tree {
     watermark: u64,
 }
 
-/// The group of this protocol.
-pub(crate) fn bench(criterion: &mut Criterion) {
-    let order = shuffled();
+/// Ours, and what it replaces.
+pub(crate) fn contenders() -> (impl Fn(usize, u64) + Sync, impl Fn(usize, u64) + Sync) {
+    let order = Arc::new(shuffled());
+    let by_tree_order = order.clone();
     let rings: [_; PARTITIONS] =
         array::from_fn(|_| (Watermark::new(1, 0, IN_FLIGHT), Mutex::default()));
-    let ring = |thread: usize, operations: u64| {
+    let ring = move |thread: usize, operations: u64| {
         // The positions go on where the round before has stopped.
         let (watermark, next) = &rings[thread % PARTITIONS];
         let Ok(mut next) = next.lock() else { return };
@@ -36,12 +39,17 @@ pub(crate) fn bench(criterion: &mut Criterion) {
         });
     };
     let trees: [Mutex<Tree>; PARTITIONS] = array::from_fn(|_| Mutex::default());
-    let tree = |thread: usize, operations: u64| {
+    let tree = move |thread: usize, operations: u64| {
         for_each_window(operations, |size| {
-            by_tree(&trees[thread % PARTITIONS], &order, size);
+            by_tree(&trees[thread % PARTITIONS], &by_tree_order, size);
         });
     };
+    (ring, tree)
+}
 
+/// The group of this protocol.
+pub(crate) fn bench(criterion: &mut Criterion) {
+    let (ring, tree) = contenders();
     let mut group = criterion.benchmark_group("watermark/settle");
     group.throughput(Throughput::Elements(IN_FLIGHT as u64));
     let window = IN_FLIGHT as u64;

@@ -109,8 +109,10 @@ impl Recovery {
     }
 }
 
-/// Deliveries that are counted behind one that is not settled, for each that may be in flight.
+/// Deliveries of a partition that are counted behind one that is not settled, for each that may be in flight ...
 const WINDOW_PER_DELIVERY: usize = 16;
+/// ... up to this many; or as many as may be in flight, if that is more. Each costs a word.
+const WINDOW_MAX: usize = 1 << 16;
 /// More workers than this are no workers any more.
 const CONCURRENCY_MAX: usize = 4096;
 const IN_FLIGHT_MAX: u64 = 1 << 20;
@@ -194,6 +196,7 @@ impl Options {
     }
 
     pub(super) fn window(&self) -> usize {
-        self.slots() * WINDOW_PER_DELIVERY
+        let window = WINDOW_MAX.min(self.slots() * WINDOW_PER_DELIVERY);
+        window.max(self.slots())
     }
 }

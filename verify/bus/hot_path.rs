@@ -11,6 +11,8 @@
 mod apart;
 #[path = "hot_path/counting.rs"]
 mod counting;
+#[path = "hot_path/deliveries.rs"]
+mod deliveries;
 #[path = "hot_path/scene.rs"]
 mod scene;
 

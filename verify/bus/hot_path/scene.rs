@@ -24,6 +24,14 @@ impl Scene {
         }
     }
 
+    /// Runs `work` on the other thread.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        self.elsewhere.run(work)
+    }
+
     /// What the other thread has taken so far: the broker, its queue, the tasks of the bus.
     pub(crate) fn taken_elsewhere(&self) -> Taken {
         self.elsewhere.taken()
