@@ -1,4 +1,4 @@
-//! Row 11: the bus on NATS JetStream beside the client it is built on, in turns against one server.
+//! Rows 11 and 21: the bus on NATS JetStream beside the client it is built on, in turns against one server.
 //!
 //! Three sides publish the same payload, one task each, with the same number in flight: the client
 //! without message ids, the client with an id on every message, and the bus.
@@ -12,6 +12,8 @@
 
 #[path = "../../benches/common/mod.rs"]
 mod common;
+#[path = "jetstream/consuming.rs"]
+mod consuming;
 #[path = "jetstream/sides.rs"]
 mod sides;
 #[allow(dead_code, reason = "a bench uses a part of the table")]
@@ -49,14 +51,21 @@ async fn main() -> Result<()> {
             rounds[at].push(sides.round(Side::ALL[at]).await?);
         }
     }
+    let mut reads = [const { Vec::new() }; 2];
+    for round in 0..ROUNDS {
+        others.push(weather::busy().await);
+        let [client, bus] = consuming::round(&sides, round).await?;
+        reads[0].push(client);
+        reads[1].push(bus);
+    }
     sides.close().await;
-    let no_floor_missed = tell(&rounds, median(others));
+    let no_floor_missed = tell(&rounds, &reads, median(others));
     drop(broker);
     std::process::exit(i32::from(!no_floor_missed));
 }
 
 /// The rows. Says whether no floor was missed.
-fn tell(rounds: &[Vec<Figures>; 3], others: f64) -> bool {
+fn tell(rounds: &[Vec<Figures>; 3], reads: &[Vec<Figures>; 2], others: f64) -> bool {
     let each = |figure: fn(&Figures) -> f64| {
         rounds
             .each_ref()
@@ -102,10 +111,42 @@ fn tell(rounds: &[Vec<Figures>; 3], others: f64) -> bool {
         raw_cpu / bus_cpu,
         Bound::AtLeast(1.0, 0.83),
     );
+    tell_reads(&mut table, reads);
     println!(
         "{:>3} | others used {:.0} % of the machine meanwhile",
         "-",
         others * 100.0
     );
     table.close()
+}
+
+/// Row 21.
+fn tell_reads(table: &mut Table, reads: &[Vec<Figures>; 2]) {
+    let each = |figure: fn(&Figures) -> f64| {
+        reads
+            .each_ref()
+            .map(|of_side| median(of_side.iter().map(figure).collect()))
+    };
+    let [client, bus] = each(|figures| figures.per_second);
+    let [client_cpu, bus_cpu] = each(|figures| figures.cpu_nanos);
+    let figures = format!(
+        "client {} k/s, bus {} k/s",
+        short(client / 1e3),
+        short(bus / 1e3)
+    );
+    table.value(
+        "21",
+        "JetStream consumed, ack each, bus over client",
+        figures,
+        bus / client,
+        Bound::AtLeast(0.9, 0.7),
+    );
+    let figures = format!("client {} ns, bus {} ns", short(client_cpu), short(bus_cpu));
+    table.value(
+        "21",
+        "the same, client over bus: CPU an envelope",
+        figures,
+        client_cpu / bus_cpu,
+        Bound::None,
+    );
 }

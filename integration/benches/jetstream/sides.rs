@@ -30,6 +30,7 @@ pub(crate) enum Side {
 
 /// What a round of one side came to.
 pub(crate) struct Figures {
+    /// Envelopes.
     pub(crate) per_second: f64,
     /// CPU time of this process, all threads, for one envelope.
     pub(crate) cpu_nanos: f64,
@@ -82,6 +83,27 @@ impl<'b> Sides<'b> {
             per_second: ENVELOPES as f64 / took.as_secs_f64(),
             cpu_nanos: used.as_nanos() as f64 / ENVELOPES as f64,
         })
+    }
+
+    /// Publishes `count` envelopes, as the bus does.
+    pub(crate) async fn fill(&self, topic: &str, count: usize) -> Result<()> {
+        self.publish(Side::Bus, topic, count).await
+    }
+
+    pub(crate) fn broker(&self) -> &Broker {
+        self.broker
+    }
+
+    pub(crate) fn outside(&self) -> &Outside {
+        &self.outside
+    }
+
+    pub(crate) fn client(&self) -> &Context {
+        &self.client
+    }
+
+    pub(crate) fn bus(&self) -> &Bus {
+        &self.bus
     }
 
     /// On a worker of the runtime, where a service would publish.

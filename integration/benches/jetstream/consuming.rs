@@ -1,0 +1,118 @@
+//! Row 21: what is in a stream, taken and acknowledged one by one, by the bus and by the client it is built on.
+//!
+//! Both have the same stream, a durable of their own, and as many deliveries out and unanswered. A round is over when the server says
+//! that nothing is left of it: not when the last acknowledgement was sent.
+
+use crate::common::process_cpu_now;
+use crate::sides::{Figures, Sides};
+use crate::{ENVELOPES, WINDOW};
+use anyhow::{Result, ensure};
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use bytes::Bytes;
+use clearway::{Delivery, HandlerError, TopicConfig};
+use futures_util::TryStreamExt;
+use std::time::{Duration, Instant};
+
+/// Who consumes.
+#[derive(Clone, Copy)]
+pub(crate) enum Reader {
+    Client,
+    Bus,
+}
+
+impl Reader {
+    pub(crate) const ALL: [Self; 2] = [Self::Client, Self::Bus];
+
+    fn group(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Bus => "bus",
+        }
+    }
+}
+
+/// One round: both read the same stream, one after the other; `first` begins.
+pub(crate) async fn round(sides: &Sides<'_>, first: usize) -> Result<[Figures; 2]> {
+    let topic = sides.fresh_topic().await?;
+    sides.fill(&topic, ENVELOPES).await?;
+    let mut figures = [None, None];
+    for at in [first % 2, (first + 1) % 2] {
+        figures[at] = Some(read(sides, Reader::ALL[at], &topic).await?);
+    }
+    sides.outside().delete(&topic).await?;
+    Ok(figures.map(|figures| figures.expect("both have read")))
+}
+
+async fn read(sides: &Sides<'_>, reader: Reader, topic: &str) -> Result<Figures> {
+    let (begun, cpu) = (Instant::now(), process_cpu_now());
+    match reader {
+        Reader::Client => by_client(sides, topic).await?,
+        Reader::Bus => by_bus(sides, topic).await?,
+    }
+    let (took, used) = (begun.elapsed(), process_cpu_now() - cpu);
+    Ok(Figures {
+        per_second: ENVELOPES as f64 / took.as_secs_f64(),
+        cpu_nanos: used.as_nanos() as f64 / ENVELOPES as f64,
+    })
+}
+
+/// Until the server has all acknowledgements.
+async fn until_settled(sides: &Sides<'_>, topic: &str, reader: Reader) -> Result<()> {
+    while sides.outside().left(topic, topic, reader.group()).await? > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
+}
+
+async fn by_client(sides: &Sides<'_>, topic: &str) -> Result<()> {
+    let stream = sides.client().get_stream(topic).await?;
+    let durable = pull::Config {
+        durable_name: Some(format!("{}~bench", Reader::Client.group())),
+        filter_subject: format!("{topic}.0"),
+        ack_policy: AckPolicy::Explicit,
+        max_ack_pending: WINDOW as i64,
+        ..pull::Config::default()
+    };
+    let durable = stream.create_consumer(durable).await?;
+    let reading = tokio::spawn(async move {
+        let messages = durable.stream().max_messages_per_batch(WINDOW);
+        let mut messages = messages.messages().await?;
+        for _ in 0..ENVELOPES {
+            let Some(message) = messages.try_next().await? else {
+                anyhow::bail!("the stream has ended");
+            };
+            message.ack().await.map_err(anyhow::Error::from_boxed)?;
+        }
+        Ok(())
+    });
+    reading.await??;
+    until_settled(sides, topic, Reader::Client).await
+}
+
+async fn by_bus(sides: &Sides<'_>, topic: &str) -> Result<()> {
+    let before = sides.bus().metrics().handler_acks;
+    let reads = sides.bus().raw_topic(topic)?;
+    let subscription = reads
+        .subscription(Reader::Bus.group())
+        .concurrency(2)
+        .in_flight(WINDOW as u64, 64 << 20)
+        .handler(|_: Delivery<Bytes>| async { Ok::<_, HandlerError>(()) })
+        .await?;
+    while sides.bus().metrics().handler_acks - before < ENVELOPES as u64 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    until_settled(sides, topic, Reader::Bus).await?;
+    let report = subscription.drain(Duration::from_secs(5)).await;
+    ensure!(report.drained, "{report:?}");
+    Ok(())
+}
+
+impl Sides<'_> {
+    /// A topic of one partition that nobody else has; its stream has its name.
+    async fn fresh_topic(&self) -> Result<String> {
+        let name = self.broker().fresh_name("bench");
+        let config = TopicConfig::new(name.as_str()).partitions(1);
+        self.bus().configure(config).await?;
+        Ok(name)
+    }
+}
