@@ -29,7 +29,7 @@
 //! | `resend`    | one attempt had no answer and the envelope is sent once more | `id` or `op`, \[`topic`\] |
 //! | `subscribe` | a subscription begins | `subscription`, `topic`, `group`, \[`order`\]: `partition` (default), `key` or `none`, \[`bus`\] |
 //! | `deliver`   | a handler begins with an envelope | `subscription`, `topic`, `group`, `partition`, `position`, `id`, \[`key`\], \[`attempt`\] (1 is the first), \[`epoch`\], \[`bus`\] |
-//! | `settle`    | the handler has ended | `subscription`, `topic`, `partition`, `position`, `how`: `ack`, `nack`, `dead_letter` or `cancelled` |
+//! | `settle`    | the handler has ended | `subscription`, `topic`, `partition`, `position`, `how`: `ack`, `nack`, `dead_letter` or `cancelled`, \[`why`\] (for people) |
 //! | `commit`    | everything below `position` is done | `subscription`, `topic`, `group`, `partition`, `position`, \[`epoch`\] |
 //! | `rebalance` | partitions changed hands | `topic`, `group`, `epoch`, \[`subscription`\], \[`partitions`\] |
 //! | `reconnect` | a new session is in use | `generation`, \[`bus`\] |
@@ -48,6 +48,7 @@
 //! check.
 
 mod event;
+mod merge;
 mod read;
 mod write;
 
@@ -56,7 +57,8 @@ pub use event::{
     Event, Fault, Invoke, Order, Phase, Rebalance, Reconnect, Rejected, Resend, Settle, Settled,
     Subscribe, Unknown,
 };
-pub use read::{ReadError, read, read_str};
+pub use merge::{Owners, merge};
+pub use read::{ReadError, read, read_cut, read_str};
 pub use write::Log;
 
 use serde::{Deserialize, Serialize};

@@ -338,6 +338,7 @@ impl Running<'_> {
             partition: self.partition,
             position: self.position,
             how,
+            why: None,
         });
     }
 }

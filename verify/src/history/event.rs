@@ -266,6 +266,9 @@ events! {
         position: u64,
         /// How it ended.
         how: Settled,
+        /// What made it end so; for people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     }
     /// A group says that everything below a position is done.
     "commit" Commit {

@@ -280,6 +280,7 @@ impl Queue {
                 partition: number,
                 position,
                 how,
+                why: None,
             });
         }
     }

@@ -177,6 +177,7 @@ impl<'h> Building<'_, 'h> {
             partition,
             position,
             how,
+            ..
         } = settle;
         let running = (*subscription, topic.as_str(), *partition, *position);
         match self.running.get_mut(&running).and_then(Vec::pop) {
