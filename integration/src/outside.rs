@@ -75,7 +75,7 @@ impl Outside {
     }
 
     /// What is stored for `group` and not acknowledged, over all partitions.
-    async fn left(&self, stream: &str, topic: &str, group: &str) -> Result<u64> {
+    pub async fn left(&self, stream: &str, topic: &str, group: &str) -> Result<u64> {
         let stream = self.jetstream.get_stream(stream).await?;
         let (own, of_group) = (format!("{topic}."), format!("{group}~"));
         let durables: Vec<_> = stream.consumers().try_collect().await?;

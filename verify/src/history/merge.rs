@@ -32,11 +32,18 @@ pub fn merge(histories: Vec<History>) -> History {
 /// Counts the owners of partitions as they appear, where the broker has no count of its own that holds for a whole group.
 #[derive(Debug, Default)]
 pub struct Owners {
-    epochs: HashMap<(String, String, u32), HashMap<(u32, u64), u64>>,
+    epochs: HashMap<Log, HashMap<Owner, u64>>,
 }
 
+/// Topic, group and partition.
+type Log = (String, String, u32);
+
+/// A subscription, and its own count of how often it has been the owner.
+type Owner = (u32, u64);
+
 impl Owners {
-    /// The how-manieth owner of (topic, group, partition) it is: a subscription, and its own count of how often it has been.
+    /// The how-manieth owner of (topic, group, partition) this is: a subscription, and its own count of how often it has
+    /// been the owner.
     pub fn epoch(&mut self, log: (&str, &str, u32), owner: (u32, u64)) -> u64 {
         let (topic, group, partition) = log;
         let log = (topic.to_owned(), group.to_owned(), partition);
@@ -48,9 +55,8 @@ impl Owners {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Log, Order, Subscribe, read_cut, read_str};
-    use super::*;
-    use crate::history::{Deliver, Header};
+    use super::{Event, History, merge};
+    use crate::history::{Deliver, Header, Log, Order, Subscribe, read_cut, read_str};
     use std::io::Write;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,7 +78,7 @@ mod tests {
 
     #[test]
     fn lines_are_in_the_order_of_the_shared_clock_and_owners_are_counted_anew() {
-        let of = |lines: &[(u64, Deliver)]| {
+        let of = |lines: &[(u64, Deliver)]| -> History {
             let log = Log::in_memory(Header::new("nats"));
             for (at, deliver) in lines {
                 log.record_at(*at, deliver.clone());
