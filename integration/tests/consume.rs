@@ -12,9 +12,9 @@ use clearway_integration::{
     RawTopic, until, until_within,
 };
 use clearway_verify::check::{self, Verdict};
-use clearway_verify::history::{Event, History};
+use clearway_verify::history::{Event, History, Settled};
 use setup::{bus, options};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -194,12 +194,13 @@ impl Run {
         let of = |what| mishaps.get(what).copied().unwrap_or(0);
         let causes = &counts.duplicates;
         let mut text = format!(
-            "{}: {} envelopes acked of {}, {} deliveries, {} retries ({} errors, {} panics, {} hangs), \
+            "{}: {} envelopes acked of {} publishes, {} done, {} deliveries, {} retries ({} errors, {} panics, {} hangs), \
              {} server kills, {} process kills, {} again by cause {causes:?}, deliveries by process {:?}, \
              {} partitions handed over, {} violations {:?}, {:.1} s\n",
             self.name,
             counts.acked,
             counts.ops,
+            done(history),
             counts.deliveries,
             mishaps.values().sum::<u64>(),
             of("error"),
@@ -231,6 +232,19 @@ fn mishaps(history: &History) -> BTreeMap<&str, u64> {
         }
     }
     mishaps
+}
+
+/// How many envelopes a handler has finished.
+fn done(history: &History) -> u64 {
+    let mut done = BTreeSet::new();
+    for entry in &history.entries {
+        if let Event::Settle(settle) = &entry.event
+            && settle.how == Settled::Ack
+        {
+            done.insert((settle.partition, settle.position));
+        }
+    }
+    done.len() as u64
 }
 
 /// Handler runs by process.

@@ -58,8 +58,7 @@ pub(super) struct Partition {
     not_before: Duration,
     /// A reply subject of this durable, to ask back others.
     template: Option<Subject>,
-    /// Where to ask back what is out and not ours, the next one last. Kept until it is done, since whoever does it may be
-    /// dropped in the middle.
+    /// Where to ask back others, the next one last. Kept until it is done: whoever does it may be dropped in the middle.
     asks: Vec<String>,
 }
 
@@ -316,8 +315,7 @@ impl Partition {
 
     /// Where to ask next for what is out and not ours, and whether that is the last.
     pub(super) fn ask(&self) -> Option<(&str, bool)> {
-        let next = self.asks.last()?;
-        Some((next, self.asks.len() == 1))
+        Some((self.asks.last()?, self.asks.len() == 1))
     }
 
     /// That was done.

@@ -105,7 +105,7 @@ pub enum Cause {
     PublishedAgain,
     /// Its handler asked for it.
     Nack,
-    /// The broker says it hands it out again, and nobody had settled it.
+    /// Its attempt is a higher one, and its handler had not finished the last: cut off, or its broker lost patience.
     Redelivered,
     /// The same, though its handler had acked it: the session was lost, and the ack with it.
     RedeliveredAfterAck,
