@@ -8,7 +8,8 @@
 //!
 //! What a test does with a bus goes on [`Record`]: a [`Member`] is a bus whose publishes, deliveries,
 //! sessions and close are written into a history, which [`Record::finish`] has checked. [`Load`] is the
-//! work of many publishers, [`Outside`] a look at the server past the bus.
+//! work of many publishers, [`Outside`] a look at the server past the bus. A [`Fleet`] is a group of processes that can be
+//! killed, each with a history of its own.
 //!
 //! `integration/run.sh` is the way to run them all; a single test runs with
 //! `cargo test -p clearway-integration NAME` and finds its broker in the same way.
@@ -18,6 +19,7 @@
 mod authority;
 mod broker;
 mod engine;
+mod fleet;
 mod greeting;
 mod member;
 mod operator;
@@ -29,16 +31,19 @@ mod proxy;
 mod record;
 mod run;
 mod server;
+mod witness;
 mod workload;
 
 pub use authority::{Authority, Identity};
 pub use broker::Broker;
-pub use member::{Begun, Manner, Member, Publisher, RawTopic, envelope};
+pub use fleet::{Fleet, Post};
+pub use member::{Begun, Member, Publisher, RawTopic, envelope};
 pub use operator::Operator;
 pub use origin::Origin;
 pub use outside::Outside;
-pub use patience::{PATIENCE, until};
+pub use patience::{PATIENCE, until, until_within};
 pub use proxy::{Fault, Proxy};
 pub use record::Record;
 pub use server::{Access, Nats, Store};
+pub use witness::{MISHAPS, Manner, Mishaps, PANIC};
 pub use workload::{Load, Quota};

@@ -2,23 +2,27 @@
 
 use crate::patience::PATIENCE;
 use crate::record::Record;
+use crate::witness::{Manner, Witness};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use clearway::{
-    Bus, BusBuilder, BusEvent, CloseReport, Delivery, Envelope, Handler, HandlerError, Outcome,
-    PublishError, Raw, Receipt, ReceiptFuture, Subscription, Topic,
+    Bus, BusBuilder, BusEvent, CloseReport, Envelope, LeftDelivery, PublishError, Raw, Receipt,
+    ReceiptFuture, Subscription, Topic,
 };
-use clearway_verify::history::{Deliver, Durability, Order, Settle, Settled, Subscribe};
+use clearway_verify::history::{Durability, Ended, Order, Subscribe};
 use clearway_verify::recorder::{OpId, Process, Publish};
 use serde_json::{Value, json};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// A topic whose values are payloads as they are.
 pub type RawTopic = Topic<Bytes, Raw>;
+
+/// Topic and group.
+type Place = (Arc<str>, Arc<str>);
 
 /// A bus on record.
 pub struct Member {
@@ -26,17 +30,10 @@ pub struct Member {
     pub bus: Bus,
     number: u32,
     record: Record,
+    /// Those that have begun, with their numbers in the history.
+    subscriptions: Mutex<BTreeMap<Place, u32>>,
     /// Ends when the bus's events have ended and all is written down.
     seen: watch::Receiver<Vec<BusEvent>>,
-}
-
-/// How a handler works.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Manner {
-    /// How long each delivery takes it.
-    pub takes: Duration,
-    /// It fails one time in so many. 0: never.
-    pub fails_every: u64,
 }
 
 impl Member {
@@ -48,8 +45,12 @@ impl Member {
         let writing = record.clone();
         tokio::spawn(async move {
             while let Some(event) = events.next().await {
-                if let BusEvent::Reconnected { generation, .. } = &event {
-                    writing.recorder().reconnect(number, *generation);
+                match &event {
+                    BusEvent::Lost { .. } => writing.recorder().disconnect(number, false),
+                    BusEvent::Reconnected { generation, .. } => {
+                        writing.recorder().reconnect(number, *generation);
+                    }
+                    _ => {}
                 }
                 sender.send_modify(|seen| seen.push(event));
             }
@@ -61,6 +62,7 @@ impl Member {
             bus,
             number,
             record: record.clone(),
+            subscriptions: Mutex::default(),
             seen,
         })
     }
@@ -118,23 +120,30 @@ impl Member {
             bus: self.number,
             topic: topic.name().to_owned(),
             group: group.to_owned(),
-            order: Order::Partition,
+            order: match manner.order {
+                clearway::Order::ByKey => Order::Key,
+                clearway::Order::ByPartition => Order::Partition,
+                clearway::Order::Unordered => Order::None,
+            },
         });
-        let handler = Witness {
-            record: self.record.clone(),
-            bus: self.number,
-            subscription,
-            group: group.to_owned(),
-            manner,
-            handled: AtomicU64::new(0),
-        };
-        Ok(topic
+        let place: Place = (topic.name().into(), group.into());
+        self.subscriptions().insert(place, subscription);
+        let mut builder = topic
             .subscription(group)
-            .order(clearway::Order::ByPartition)
+            .order(manner.order)
             // What was taken is handled before a close ends: few enough for the deadlines here.
-            .in_flight(64, 64 << 20)
-            .handler(handler)
-            .await?)
+            .in_flight(manner.in_flight, 64 << 20)
+            .retry(manner.retry.clone());
+        if let Some(limit) = manner.limit {
+            builder = builder.timeout(limit);
+        }
+        let witness = Witness::new(&self.record, (self.number, subscription), group, manner);
+        Ok(builder.handler(witness).await?)
+    }
+
+    fn subscriptions(&self) -> MutexGuard<'_, BTreeMap<Place, u32>> {
+        // A test that panicked elsewhere has inserted a whole place or none.
+        (self.subscriptions.lock()).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes the bus. When it has returned nobody writes about this bus any more.
@@ -147,6 +156,20 @@ impl Member {
         timeout(PATIENCE, ended)
             .await
             .context("the events of a closed bus do not end")?;
+        // A subscription that left nothing is not in the report.
+        for (place, subscription) in std::mem::take(&mut *self.subscriptions()) {
+            let left = report
+                .subscriptions
+                .get(&place)
+                .cloned()
+                .unwrap_or_default();
+            let position = |left: &LeftDelivery| (left.position.partition, left.position.offset);
+            self.record.recorder().record(Ended {
+                subscription,
+                left: left.left.iter().map(position).collect(),
+                blocked: left.blocked,
+            });
+        }
         let told = told(&report);
         self.record
             .recorder()
@@ -266,7 +289,7 @@ pub fn envelope(topic: &RawTopic, key: &str, payload: impl Into<Bytes>) -> Envel
     envelope.expect("bytes need no encoding")
 }
 
-fn key_of(envelope: &Envelope) -> Option<String> {
+pub(crate) fn key_of(envelope: &Envelope) -> Option<String> {
     let key = envelope.key.as_deref()?;
     Some(String::from_utf8_lossy(key).into_owned())
 }
@@ -276,78 +299,5 @@ fn durability(of: clearway::Durability) -> Durability {
         clearway::Durability::Volatile => Durability::Volatile,
         clearway::Durability::Stored => Durability::Stored,
         clearway::Durability::Synced => Durability::Synced,
-    }
-}
-
-/// A handler that writes down what it gets.
-struct Witness {
-    record: Record,
-    bus: u32,
-    subscription: u32,
-    group: String,
-    manner: Manner,
-    handled: AtomicU64,
-}
-
-impl Handler<Bytes> for Witness {
-    async fn handle(&self, delivery: Delivery<Bytes>) -> Result<Outcome, HandlerError> {
-        let mut running = self.begin(&delivery);
-        if !self.manner.takes.is_zero() {
-            sleep(self.manner.takes).await;
-        }
-        let handled = self.handled.fetch_add(1, Ordering::Relaxed) + 1;
-        let fails = self.manner.fails_every;
-        if fails > 0 && handled.is_multiple_of(fails) {
-            running.how = Settled::Nack;
-            return Err("a handler that fails now and then".into());
-        }
-        running.how = Settled::Ack;
-        Ok(Outcome::Ack)
-    }
-}
-
-impl Witness {
-    fn begin(&self, delivery: &Delivery<Bytes>) -> Running<'_> {
-        let envelope = &delivery.envelope;
-        self.record.recorder().record(Deliver {
-            subscription: self.subscription,
-            bus: self.bus,
-            topic: delivery.topic.to_string(),
-            group: self.group.clone(),
-            partition: delivery.position.partition,
-            position: delivery.position.offset,
-            id: envelope.id.to_string(),
-            key: key_of(envelope),
-            attempt: Some(delivery.attempt),
-            epoch: delivery.position.epoch,
-        });
-        Running {
-            witness: self,
-            topic: delivery.topic.clone(),
-            partition: delivery.position.partition,
-            position: delivery.position.offset,
-            how: Settled::Cancelled,
-        }
-    }
-}
-
-/// A handler at work. Written down when it ends, however it does.
-struct Running<'w> {
-    witness: &'w Witness,
-    topic: Arc<str>,
-    partition: u32,
-    position: u64,
-    how: Settled,
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.witness.record.recorder().record(Settle {
-            subscription: self.witness.subscription,
-            topic: self.topic.to_string(),
-            partition: self.partition,
-            position: self.position,
-            how: self.how,
-        });
     }
 }

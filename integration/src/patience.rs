@@ -11,6 +11,15 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 /// Looks until it is so. An error counts as "not yet".
 pub async fn until(what: &str, so: impl AsyncFn() -> Result<bool>) -> Result<()> {
+    until_within(PATIENCE, what, so).await
+}
+
+/// The same, with a deadline of its own.
+pub async fn until_within(
+    limit: Duration,
+    what: &str,
+    so: impl AsyncFn() -> Result<bool>,
+) -> Result<()> {
     let start = Instant::now();
     loop {
         let last = match so().await {
@@ -18,8 +27,8 @@ pub async fn until(what: &str, so: impl AsyncFn() -> Result<bool>) -> Result<()>
             Ok(false) => "it is not".to_owned(),
             Err(error) => format!("{error:#}"),
         };
-        if start.elapsed() > PATIENCE {
-            bail!("not within {PATIENCE:?}: {what}: {last}");
+        if start.elapsed() > limit {
+            bail!("not within {limit:?}: {what}: {last}");
         }
         sleep(BETWEEN_LOOKS).await;
     }

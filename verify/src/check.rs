@@ -1,19 +1,42 @@
 //! What must be true of every history, whoever recorded it and wherever it ran.
 //!
 //! One file a property; each reads the `Index` and says what it found. The catalogue follows
-//! Jepsen's queue and log workloads and the guarantees G1 to G4.
+//! Jepsen's queue and log workloads and the guarantees G1 to G4, and G6.
+//!
+//! | property | does not hold when |
+//! |---|---|
+//! | `record` | the history contradicts itself |
+//! | `outcome-missing`, `outcome-double`, `outcome-unsure` | a publish has no outcome, or two, or "surely not stored" after an attempt without an answer |
+//! | `lost` | it was acked, and never delivered to a group that has caught up |
+//! | `phantom` | it was delivered, and not published |
+//! | `duplicate` | it was delivered again without a cause of its own; what was done, without a session that was lost or a rebalance in between |
+//! | `order` | a key, or a partition, is out of order: stored, delivered, in one owner's hands, or while an attempt of what is in front of it is due |
+//! | `overlap` | two handlers of a key, or of a partition, are at work at the same time |
+//! | `after-close` | anything happens after a close returned, or to a subscription after it ended |
+//! | `left-out` | a subscription ended with something begun that it neither settled nor listed |
+//! | `stuck` | a group has caught up, and never did what it was given |
+//! | `commit` | a commit is past what is not done, or goes back |
+//! | `retired-epoch` | a partition is used in an epoch that is over |
+//! | `durability` | an ack means less than was asked for |
+//!
+//! Nobody writes `commit` lines yet: memory and NATS acknowledge each delivery and have no such notion. The check waits for
+//! the first backend that commits positions; until then its canaries are what it is tried on.
 //!
 //! A duplicate is excused only by a cause of its own: an attempt of its publish that had no
 //! answer, a redelivery the broker owns up to, a nack, another owner of the partition. That a
 //! fault was going on excuses nothing.
 
 mod close;
+mod commit;
 mod duplicate;
 mod durability;
+mod epoch;
 mod index;
+mod left;
 mod lost;
 mod order;
 mod outcome;
+mod overlap;
 mod phantom;
 mod record;
 mod verdict;
@@ -40,7 +63,11 @@ pub fn history(history: &History) -> Verdict {
     phantom::check(&index, &mut findings);
     duplicate::check(&index, &mut findings);
     order::check(&index, &mut findings);
+    overlap::check(&index, &mut findings);
     close::check(&index, &mut findings);
+    left::check(&index, &mut findings);
+    commit::check(&index, &mut findings);
+    epoch::check(&index, &mut findings);
     durability::check(&index, &mut findings);
     findings.into_verdict(history)
 }

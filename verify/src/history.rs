@@ -29,29 +29,36 @@
 //! | `resend`    | one attempt had no answer and the envelope is sent once more | `id` or `op`, \[`topic`\] |
 //! | `subscribe` | a subscription begins | `subscription`, `topic`, `group`, \[`order`\]: `partition` (default), `key` or `none`, \[`bus`\] |
 //! | `deliver`   | a handler begins with an envelope | `subscription`, `topic`, `group`, `partition`, `position`, `id`, \[`key`\], \[`attempt`\] (1 is the first), \[`epoch`\], \[`bus`\] |
-//! | `settle`    | the handler has ended | `subscription`, `topic`, `partition`, `position`, `how`: `ack`, `nack`, `dead_letter` or `cancelled` |
+//! | `settle`    | the handler has ended | `subscription`, `topic`, `partition`, `position`, `how`: `ack`, `nack`, `dead_letter` or `cancelled`, \[`why`\] (for people) |
 //! | `commit`    | everything below `position` is done | `subscription`, `topic`, `group`, `partition`, `position`, \[`epoch`\] |
 //! | `rebalance` | partitions changed hands | `topic`, `group`, `epoch`, \[`subscription`\], \[`partitions`\] |
 //! | `reconnect` | a new session is in use | `generation`, \[`bus`\] |
+//! | `disconnect` | a session is lost; the acks that were under way may not have arrived, and handlers may outlive their ownership | \[`killed`\] (with the whole process: its handlers end here), \[`bus`\] |
+//! | `ended`     | a subscription has drained or was cut off | `subscription`, \[`left`\] (`[partition, position]` of each delivery taken and not settled), \[`blocked`\] |
 //! | `fault`     | somebody breaks (`begin`) or mends (`end`) something | `what`, `phase` |
 //! | `erased`    | what a topic held is destroyed from outside, its positions start again | `topic`, `phase`: `begin` or `end` |
 //! | `close`     | a caller closes the bus | `process`, `phase`: `invoke` or `return`, \[`report`\] (any JSON, at the return), \[`bus`\] |
 //! | `drained`   | the group has caught up: what it has not seen by now is lost | `topic`, `group` |
 //!
-//! `epoch` counts the owners of a partition inside a group and starts at 0. `bus` tells the buses
+//! `epoch` counts the owners of a partition inside a group and starts at 0; a recorder whose broker has no such count
+//! counts them as they appear. On NATS nothing is committed (a consumer acknowledges each delivery), so `commit` lines come
+//! from brokers with positions only. `bus` tells the buses
 //! of one run apart and is 0 where there is one. Durabilities from weak to strong: `volatile`,
 //! `stored`, `synced`. An unknown field is an error: a misspelt one would silence a
 //! check.
 
 mod event;
+mod merge;
 mod read;
 mod write;
 
 pub use event::{
-    Acked, Close, ClosePhase, Commit, Deliver, Drained, Durability, Erased, Event, Fault, Invoke,
-    Order, Phase, Rebalance, Reconnect, Rejected, Resend, Settle, Settled, Subscribe, Unknown,
+    Acked, Close, ClosePhase, Commit, Deliver, Disconnect, Drained, Durability, Ended, Erased,
+    Event, Fault, Invoke, Order, Phase, Rebalance, Reconnect, Rejected, Resend, Settle, Settled,
+    Subscribe, Unknown,
 };
-pub use read::{ReadError, read, read_str};
+pub use merge::{Owners, merge};
+pub use read::{ReadError, read, read_cut, read_str};
 pub use write::Log;
 
 use serde::{Deserialize, Serialize};

@@ -19,8 +19,9 @@
 //! ```
 
 use crate::history::{
-    Acked, Close, ClosePhase, Deliver, Drained, Durability, Erased, Event, Fault, History, Invoke,
-    Log, Order, Phase, Rebalance, Reconnect, Rejected, Resend, Settle, Settled, Subscribe, Unknown,
+    Acked, Close, ClosePhase, Deliver, Disconnect, Drained, Durability, Erased, Event, Fault,
+    History, Invoke, Log, Order, Phase, Rebalance, Reconnect, Rejected, Resend, Settle, Settled,
+    Subscribe, Unknown,
 };
 use serde_json::Value;
 use std::io;
@@ -155,6 +156,11 @@ impl Recorder {
     /// A bus uses a new session.
     pub fn reconnect(&self, bus: u32, generation: u64) {
         self.log.record(Reconnect { bus, generation });
+    }
+
+    /// A bus has lost its session. `killed`: with its whole process.
+    pub fn disconnect(&self, bus: u32, killed: bool) {
+        self.log.record(Disconnect { bus, killed });
     }
 
     /// Somebody breaks something until the answer is dropped.
@@ -332,6 +338,7 @@ impl Running<'_> {
             partition: self.partition,
             position: self.position,
             how,
+            why: None,
         });
     }
 }

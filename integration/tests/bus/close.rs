@@ -65,6 +65,7 @@ fn in_the_middle_of_load_everything_ends_and_is_reported() -> Result<()> {
             let manner = Manner {
                 takes: Duration::from_millis(20),
                 fails_every: 0,
+                ..Manner::default()
             };
             let _runs_until_close = member.subscribe(&topic, GROUP, manner).await?;
             handles.push(topic);

@@ -231,7 +231,7 @@ impl<'b> Scene<'b> {
             ..Manner::default()
         };
         for topic in handles(&consuming)? {
-            let _runs_until_close = consuming.subscribe(&topic, GROUP, manner).await?;
+            let _runs_until_close = consuming.subscribe(&topic, GROUP, manner.clone()).await?;
         }
         proxy.set(run.calm).await;
         Ok(Self {

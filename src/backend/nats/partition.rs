@@ -58,6 +58,8 @@ pub(super) struct Partition {
     not_before: Duration,
     /// A reply subject of this durable, to ask back others.
     template: Option<Subject>,
+    /// Where to ask back others, the next one last. Kept until it is done: whoever does it may be dropped in the middle.
+    asks: Vec<String>,
 }
 
 /// See the module's picture.
@@ -139,6 +141,7 @@ impl Partition {
             pulled: Duration::ZERO,
             not_before: Duration::ZERO,
             template: None,
+            asks: Vec::new(),
         }
     }
 
@@ -146,6 +149,8 @@ impl Partition {
     pub(super) fn wants(&self, now: Duration, pace: &Pace) -> Option<u32> {
         match &self.phase {
             _ if now < self.not_before => None,
+            // A pull that overtook what is asked back would have some delivered twice.
+            _ if !self.asks.is_empty() => None,
             Phase::Look { .. } | Phase::Broken { .. } => None,
             Phase::Probe => (self.owed == 0).then_some(1),
             Phase::Gather { .. } => (self.owed == 0).then_some(pace.batch),
@@ -255,6 +260,7 @@ impl Partition {
     /// It cannot go on before its durable was made again.
     pub(super) fn break_down(&mut self, reason: &str, now: Duration) -> Heard {
         self.forget_pulls();
+        self.asks.clear();
         self.phase = Phase::Broken {
             reason: reason.into(),
             again_at: now,
@@ -284,15 +290,10 @@ impl Partition {
         }
     }
 
-    /// The server has said how the durable stands. Gives the subjects to ask back on.
-    pub(super) fn on_standing(
-        &mut self,
-        standing: &Standing,
-        now: Duration,
-        pace: &Pace,
-    ) -> Vec<String> {
+    /// The server has said how the durable stands.
+    pub(super) fn on_standing(&mut self, standing: &Standing, now: Duration, pace: &Pace) {
         let Phase::Look { gathering } = self.phase else {
-            return Vec::new();
+            return;
         };
         let ours = self.ours();
         let long = gathering.is_some_and(|since| {
@@ -300,16 +301,26 @@ impl Partition {
         });
         if standing.unanswered <= ours || long {
             self.phase = Phase::Open;
-            return Vec::new();
+            return;
         }
         self.phase = Phase::Gather {
             since: gathering.unwrap_or(now),
             need: standing.unanswered,
         };
-        match gathering {
-            None => self.others(standing),
-            Some(_) => Vec::new(),
+        if gathering.is_none() {
+            self.asks = self.others(standing);
+            self.asks.reverse();
         }
+    }
+
+    /// Where to ask next for what is out and not ours, and whether that is the last.
+    pub(super) fn ask(&self) -> Option<(&str, bool)> {
+        Some((self.asks.last()?, self.asks.len() == 1))
+    }
+
+    /// That was done.
+    pub(super) fn asked(&mut self) {
+        self.asks.pop();
     }
 
     /// Where to ask back all that may be out and is not ours. The server ignores what is not.
@@ -366,6 +377,7 @@ impl Partition {
     /// It is not ours any more, or it is ours anew: what was fetched is void. Gives how many were out.
     pub(super) fn start_over(&mut self, epoch: u64) -> usize {
         self.forget_pulls();
+        self.asks.clear();
         self.phase = Phase::Probe;
         self.pin = None;
         self.epoch = epoch;

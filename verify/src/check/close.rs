@@ -1,7 +1,7 @@
 //! `after-close`: once close has returned, nothing is admitted, delivered, settled or connected,
-//! and every closer had the same answer (G4).
+//! and every closer had the same answer (G4). The same of a subscription that has ended, and its deliveries.
 
-use super::index::Index;
+use super::index::{Delivery, Index};
 use super::verdict::{About, Findings, Property};
 use crate::history::Event;
 
@@ -68,7 +68,28 @@ fn handlers(index: &Index<'_>, findings: &mut Findings) {
                     ops: &[],
                 },
             );
+        } else if let Some(what) = after_end(index, delivery) {
+            let (end, _) = index.ended[&deliver.subscription];
+            let settled = delivery.settled.map_or(end, |(line, _)| line);
+            let about = About {
+                lines: &[end, delivery.line, settled],
+                ids: &[&deliver.id],
+                ops: &[],
+            };
+            findings.add(Property::AfterClose, format!("{place}: {what}"), about);
         }
+    }
+}
+
+/// What a subscription did after its end, which is earlier than that of its bus.
+fn after_end(index: &Index<'_>, delivery: &Delivery<'_>) -> Option<&'static str> {
+    let &(end, ended) = index.ended.get(&delivery.deliver.subscription)?;
+    if delivery.line > end {
+        Some("a handler began after its subscription had ended")
+    } else if !ended.blocked && delivery.settled.is_some_and(|(line, _)| line > end) {
+        Some("a handler still ran when its subscription had ended")
+    } else {
+        None
     }
 }
 

@@ -4,6 +4,9 @@
 //! needs an attempt of its own that had no answer, or a publish of its own. Or one copy is handed
 //! out twice: then the broker says so (a higher attempt), the partition has a new owner, or - where
 //! the broker counts no attempts - the handler had asked for it. A cause excuses one delivery.
+//!
+//! What was done comes again only if the broker cannot know it: the bus lost its session in between, or the partition was
+//! taken away before what was done could be committed, and the history says so.
 
 use super::index::{Delivery, Index, Op};
 use super::verdict::{About, Cause, Findings, Property};
@@ -21,7 +24,7 @@ pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
         let (topic, group, id) = (&*deliver.topic, &*deliver.group, &*deliver.id);
         let copy = (topic, group, deliver.partition, deliver.position, id);
         if let Some(before) = last.insert(copy, delivery) {
-            match handed_out_again(before, delivery) {
+            match handed_out_again(index, before, delivery) {
                 Some(cause) => findings.again(cause),
                 None => report(findings, before, delivery, "nothing explains it"),
             }
@@ -43,19 +46,24 @@ pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
     }
 }
 
-fn handed_out_again(before: &Delivery<'_>, now: &Delivery<'_>) -> Option<Cause> {
-    let settled = before
-        .settled
-        .filter(|&(line, _)| line < now.line)
-        .map(|(_, how)| how);
+fn handed_out_again(index: &Index<'_>, before: &Delivery<'_>, now: &Delivery<'_>) -> Option<Cause> {
+    let settled = before.settled.filter(|&(line, _)| line < now.line);
+    let done = before.done().is_some_and(|line| line < now.line);
+    // What it told the broker may not have arrived.
+    let cut = index.cut(before.deliver.bus, before.line, now.line);
+    if now.deliver.epoch > before.deliver.epoch {
+        return match done {
+            false => Some(Cause::NewOwner),
+            true => (cut || index.rebalanced(before, now)).then_some(Cause::NewOwnerAfterAck),
+        };
+    }
     match (before.deliver.attempt, now.deliver.attempt) {
-        _ if now.deliver.epoch > before.deliver.epoch => Some(Cause::NewOwner),
         (Some(a), Some(b)) if b <= a => None,
         (_, attempt) => match settled {
-            Some(Settled::Nack) => Some(Cause::Nack),
+            Some((_, Settled::Nack)) => Some(Cause::Nack),
             _ if attempt.is_none_or(|attempt| attempt < 2) => None,
-            Some(Settled::Ack | Settled::DeadLetter) => Some(Cause::RedeliveredAfterAck),
-            Some(Settled::Cancelled) | None => Some(Cause::Redelivered),
+            _ if done => cut.then_some(Cause::RedeliveredAfterAck),
+            _ => Some(Cause::Redelivered),
         },
     }
 }

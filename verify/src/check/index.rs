@@ -1,8 +1,10 @@
 //! A history, sorted by what the checks ask for. One pass; everything borrows from the history.
 
-use super::verdict::{About, Counts, Findings, Property};
+mod building;
+
+use super::verdict::{Counts, Findings};
 use crate::history::{
-    Acked, ClosePhase, Deliver, Event, History, Invoke, Order, Phase, Resend, Settle, Settled,
+    Acked, Deliver, Ended, History, Invoke, Order, Rebalance, Settled, Subscribe,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -56,6 +58,16 @@ pub(super) struct Delivery<'h> {
     pub(super) settled: Option<(usize, Settled)>,
 }
 
+impl Delivery<'_> {
+    /// Where it ended with the envelope being done.
+    pub(super) fn done(&self) -> Option<usize> {
+        match self.settled {
+            Some((line, Settled::Ack | Settled::DeadLetter)) => Some(line),
+            _ => None,
+        }
+    }
+}
+
 /// A call of close, or its end.
 pub(super) struct CloseLine<'h> {
     pub(super) line: usize,
@@ -80,7 +92,12 @@ pub(super) struct Index<'h> {
     pub(super) drained: BTreeMap<(&'h str, &'h str), Vec<usize>>,
     /// Bus to the returns of its close.
     pub(super) closed: HashMap<u32, Vec<CloseLine<'h>>>,
-    orders: HashMap<u32, Order>,
+    /// Subscription to its end.
+    pub(super) ended: HashMap<u32, (usize, &'h Ended)>,
+    rebalances: Vec<(usize, &'h Rebalance)>,
+    subscriptions: HashMap<u32, &'h Subscribe>,
+    /// Bus to the lines that say that it lost a session.
+    cuts: HashMap<u32, Vec<usize>>,
     /// Topic to the lines between which what it held was destroyed.
     erased: HashMap<&'h str, Vec<(usize, usize)>>,
 }
@@ -95,23 +112,56 @@ impl<'h> Index<'h> {
             deliveries_by_id: HashMap::new(),
             drained: BTreeMap::new(),
             closed: HashMap::new(),
-            orders: HashMap::new(),
+            ended: HashMap::new(),
+            rebalances: Vec::new(),
+            subscriptions: HashMap::new(),
+            cuts: HashMap::new(),
             erased: HashMap::new(),
         };
-        Building {
-            index: &mut index,
-            findings,
-            by_op: HashMap::new(),
-            running: HashMap::new(),
-        }
-        .read();
+        building::read(&mut index, findings);
         index.count(&mut findings.counts);
         index
     }
 
     /// What a subscription promises its handler.
     pub(super) fn order(&self, subscription: u32) -> Order {
-        self.orders.get(&subscription).copied().unwrap_or_default()
+        let subscribe = self.subscriptions.get(&subscription);
+        subscribe
+            .map(|subscribe| subscribe.order)
+            .unwrap_or_default()
+    }
+
+    /// The bus that a subscription runs on.
+    pub(super) fn bus_of(&self, subscription: u32) -> u32 {
+        let subscribe = self.subscriptions.get(&subscription);
+        subscribe.map_or(0, |subscribe| subscribe.bus)
+    }
+
+    /// Whether a bus lost a session between two lines: what it told the broker last may not have arrived.
+    pub(super) fn cut(&self, bus: u32, after: usize, before: usize) -> bool {
+        let cuts = self.cuts.get(&bus).map_or(&[][..], Vec::as_slice);
+        cuts.iter().any(|&line| after < line && line < before)
+    }
+
+    /// Whether the partition is said to have changed hands between two deliveries of it.
+    pub(super) fn rebalanced(&self, first: &Delivery<'_>, second: &Delivery<'_>) -> bool {
+        let deliver = second.deliver;
+        let between = self
+            .rebalances
+            .iter()
+            .filter(|(line, _)| first.line < *line && *line < second.line);
+        between.into_iter().any(|(_, rebalance)| {
+            rebalance.topic == deliver.topic
+                && rebalance.group == deliver.group
+                && (rebalance.partitions.is_empty()
+                    || rebalance.partitions.contains(&deliver.partition))
+        })
+    }
+
+    /// Whether something was destroyed in a topic between two lines.
+    pub(super) fn erased(&self, topic: &str, after: usize, before: usize) -> bool {
+        let erased = self.erased.get(topic).map_or(&[][..], Vec::as_slice);
+        (erased.iter()).any(|&(begin, end)| begin < before && end > after)
     }
 
     /// The one op that publishes an envelope; `None` if it was published twice or never.
@@ -147,11 +197,7 @@ impl<'h> Index<'h> {
 
     /// Whether what a publish stored may have been destroyed before `line`.
     pub(super) fn may_be_erased(&self, op: &Op<'_>, line: usize) -> bool {
-        let erased = self.erased.get(op.invoke.topic.as_str());
-        erased.is_some_and(|all| {
-            all.iter()
-                .any(|&(begin, end)| end > op.line && begin < line)
-        })
+        self.erased(&op.invoke.topic, op.line, line)
     }
 
     fn count(&self, counts: &mut Counts) {
@@ -175,183 +221,6 @@ impl<'h> Index<'h> {
                         u64::from(self.deliveries_by_id.contains_key(&name));
                 }
                 None => {}
-            }
-        }
-    }
-}
-
-/// Which handler run: subscription, topic, partition, position.
-type Running<'h> = (u32, &'h str, u32, u64);
-
-struct Building<'i, 'h> {
-    index: &'i mut Index<'h>,
-    findings: &'i mut Findings,
-    by_op: HashMap<u64, usize>,
-    running: HashMap<Running<'h>, Vec<usize>>,
-}
-
-impl<'h> Building<'_, 'h> {
-    fn read(mut self) {
-        let history = self.index.history;
-        for entry in &history.entries {
-            let line = entry.line;
-            match &entry.event {
-                Event::Invoke(invoke) => self.invoke(line, invoke),
-                Event::Acked(acked) => self.outcome(line, acked.op, Outcome::Acked(acked)),
-                Event::Rejected(rejected) => self.outcome(line, rejected.op, Outcome::Rejected),
-                Event::Unknown(unknown) => self.outcome(line, unknown.op, Outcome::Unknown),
-                Event::Resend(resend) => self.resend(line, resend),
-                Event::Deliver(deliver) => self.deliver(line, deliver),
-                Event::Settle(settle) => self.settle(line, settle),
-                Event::Subscribe(subscribe) => {
-                    self.index
-                        .orders
-                        .insert(subscribe.subscription, subscribe.order);
-                }
-                Event::Drained(drained) => {
-                    let name = (drained.topic.as_str(), drained.group.as_str());
-                    self.index.drained.entry(name).or_default().push(line);
-                }
-                Event::Close(close) => {
-                    if close.phase == ClosePhase::Return {
-                        let report = close.report.as_ref();
-                        let returns = self.index.closed.entry(close.bus).or_default();
-                        returns.push(CloseLine { line, report });
-                    }
-                }
-                Event::Erased(erased) => self.erased(line, &erased.topic, erased.phase),
-                Event::Commit(_) => self.findings.counts.commits += 1,
-                Event::Rebalance(_) => self.findings.counts.rebalances += 1,
-                Event::Reconnect(_) => self.findings.counts.reconnects += 1,
-                Event::Fault(fault) => {
-                    self.findings.counts.faults += u64::from(fault.phase == Phase::Begin);
-                }
-            }
-        }
-    }
-
-    fn contradiction(&mut self, what: String, lines: &[usize], ops: &[u64]) {
-        let about = About {
-            lines,
-            ops,
-            ..About::default()
-        };
-        self.findings.add(Property::Record, what, about);
-    }
-
-    fn invoke(&mut self, line: usize, invoke: &'h Invoke) {
-        let place = self.index.ops.len();
-        if let Some(before) = self.by_op.insert(invoke.op, place) {
-            let lines = [self.index.ops[before].line, line];
-            let what = format!("op {} begins twice", invoke.op);
-            self.contradiction(what, &lines, &[invoke.op]);
-        }
-        let name = (invoke.topic.as_str(), invoke.id.as_str());
-        self.index.ops_by_id.entry(name).or_default().push(place);
-        self.index.ops.push(Op {
-            line,
-            invoke,
-            outcomes: Vec::new(),
-            resends: Vec::new(),
-        });
-    }
-
-    fn outcome(&mut self, line: usize, op: u64, outcome: Outcome<'h>) {
-        match self.by_op.get(&op) {
-            Some(&place) => self.index.ops[place].outcomes.push((line, outcome)),
-            None => {
-                let what = format!("op {op} has an outcome and no invocation");
-                self.contradiction(what, &[line], &[op]);
-            }
-        }
-    }
-
-    fn resend(&mut self, line: usize, resend: &'h Resend) {
-        let by_id = |id: &str| {
-            let same = |op: &&usize| {
-                let invoke = self.index.ops[**op].invoke;
-                invoke.id == id
-                    && resend
-                        .topic
-                        .as_ref()
-                        .is_none_or(|topic| *topic == invoke.topic)
-            };
-            self.by_op.values().filter(same).max().copied()
-        };
-        let place = match (resend.op, &resend.id, &resend.topic) {
-            (Some(op), ..) => self.by_op.get(&op).copied(),
-            (None, Some(id), Some(topic)) => {
-                let ops = self.index.ops_by_id.get(&(topic.as_str(), id.as_str()));
-                ops.and_then(|ops| ops.last()).copied()
-            }
-            (None, Some(id), None) => by_id(id),
-            (None, None, _) => None,
-        };
-        match place {
-            Some(place) => self.index.ops[place].resends.push(line),
-            None => {
-                let what = "a resend of nothing that was published".to_owned();
-                self.contradiction(what, &[line], &[]);
-            }
-        }
-    }
-
-    fn deliver(&mut self, line: usize, deliver: &'h Deliver) {
-        let place = self.index.deliveries.len();
-        let Deliver {
-            subscription,
-            topic,
-            partition,
-            position,
-            id,
-            ..
-        } = deliver;
-        let name = (topic.as_str(), id.as_str());
-        self.index
-            .deliveries_by_id
-            .entry(name)
-            .or_default()
-            .push(place);
-        let running = (*subscription, topic.as_str(), *partition, *position);
-        self.running.entry(running).or_default().push(place);
-        self.index.deliveries.push(Delivery {
-            line,
-            deliver,
-            settled: None,
-        });
-    }
-
-    fn settle(&mut self, line: usize, settle: &'h Settle) {
-        self.findings.counts.settled += 1;
-        let Settle {
-            subscription,
-            topic,
-            partition,
-            position,
-            how,
-        } = settle;
-        let running = (*subscription, topic.as_str(), *partition, *position);
-        match self.running.get_mut(&running).and_then(Vec::pop) {
-            Some(place) => self.index.deliveries[place].settled = Some((line, *how)),
-            None => {
-                let what = format!(
-                    "{topic}/{partition} at {position} is settled by subscription {subscription}, \
-                     which has no delivery of it that is not settled"
-                );
-                self.contradiction(what, &[line], &[]);
-            }
-        }
-    }
-
-    fn erased(&mut self, line: usize, topic: &'h str, phase: Phase) {
-        let all = self.index.erased.entry(topic).or_default();
-        match (phase, all.last_mut()) {
-            // An erasure that never ends may take anything that comes.
-            (Phase::Begin, _) => all.push((line, usize::MAX)),
-            (Phase::End, Some(last)) if last.1 == usize::MAX => last.1 = line,
-            (Phase::End, _) => {
-                let what = format!("the erasure of {topic} ends and has not begun");
-                self.contradiction(what, &[line], &[]);
             }
         }
     }

@@ -4,8 +4,8 @@
 //! * Publishes that were promised order among themselves keep it though both were under way.
 //! * A key lives in one partition.
 //! * A group sees a partition, or a key, in the order of its positions; what it sees again counts
-//!   at its first time.
-//! * What a handler gave back stops those behind it, until it has been delivered again.
+//!   at its first time. An owner of a partition, who may begin further in front, keeps to that as well.
+//! * What a handler gave back, or was cut off at, stops those behind it, until it has been delivered again.
 
 use super::index::{Delivery, Index, Op};
 use super::verdict::{About, Findings, Property};
@@ -148,9 +148,10 @@ fn pipelined(key: &[Stored<'_, '_>], findings: &mut Findings) {
 }
 
 /// What a group sees in order: topic, group, partition, key if the order is the key's, life.
-type Lane<'h> = (&'h str, &'h str, u32, Option<&'h str>, usize);
+pub(super) type Lane<'h> = (&'h str, &'h str, u32, Option<&'h str>, usize);
 
-fn lane<'h>(index: &Index<'h>, delivery: &Delivery<'h>) -> Option<Lane<'h>> {
+/// Which lane a delivery is of. `None`: of none that promises an order.
+pub(super) fn lane<'h>(index: &Index<'h>, delivery: &Delivery<'h>) -> Option<Lane<'h>> {
     let deliver = delivery.deliver;
     let key = match index.order(deliver.subscription) {
         Order::Partition => None,
@@ -163,20 +164,28 @@ fn lane<'h>(index: &Index<'h>, delivery: &Delivery<'h>) -> Option<Lane<'h>> {
 
 fn delivered(index: &Index<'_>, findings: &mut Findings) {
     let mut seen = HashSet::new();
-    let mut highest: HashMap<Lane<'_>, &Delivery<'_>> = HashMap::new();
+    let mut highest: HashMap<_, &Delivery<'_>> = HashMap::new();
     for delivery in &index.deliveries {
         let deliver = delivery.deliver;
         let Some(lane) = lane(index, delivery) else {
             continue;
         };
-        if !seen.insert((lane, deliver.position)) {
-            continue;
+        // For the group, and for this owner alone.
+        let mut above = None;
+        for epoch in [None, Some(deliver.epoch)] {
+            if !seen.insert((lane, epoch, deliver.position)) {
+                continue;
+            }
+            let highest = highest.entry((lane, epoch)).or_insert(delivery);
+            if highest.deliver.position <= deliver.position {
+                *highest = delivery;
+            } else {
+                above = above.or(Some(*highest));
+            }
         }
-        let highest = highest.entry(lane).or_insert(delivery);
-        if highest.deliver.position <= deliver.position {
-            *highest = delivery;
+        let Some(highest) = above else {
             continue;
-        }
+        };
         let what = format!(
             "{}/{}: group {} sees {} for the first time after {}",
             deliver.topic,
@@ -199,7 +208,7 @@ fn delivered(index: &Index<'_>, findings: &mut Findings) {
     }
 }
 
-/// Something new is delivered while one before it, given back by its handler, waits.
+/// Something is delivered while one before it, which its handler did not finish, waits.
 fn overtaken(index: &Index<'_>, findings: &mut Findings) {
     let mut waiting: HashMap<Lane<'_>, BTreeMap<u64, &Delivery<'_>>> = HashMap::new();
     for delivery in &index.deliveries {
@@ -218,7 +227,7 @@ fn overtaken(index: &Index<'_>, findings: &mut Findings) {
             });
         if let Some(given_back) = given_back {
             let what = format!(
-                "{}/{}: group {} sees {} while {}, which its handler gave back, waits",
+                "{}/{}: group {} sees {} while {}, which was begun and not done, waits",
                 deliver.topic,
                 deliver.partition,
                 deliver.group,
@@ -238,7 +247,9 @@ fn overtaken(index: &Index<'_>, findings: &mut Findings) {
             );
         }
         match delivery.settled {
-            Some((_, Settled::Nack)) => lane.insert(deliver.position, delivery),
+            Some((_, Settled::Nack | Settled::Cancelled)) => {
+                lane.insert(deliver.position, delivery)
+            }
             _ => lane.remove(&deliver.position),
         };
     }

@@ -31,15 +31,25 @@ pub enum Property {
     Duplicate,
     /// A key, or a partition, out of order.
     Order,
-    /// Something happened after close had returned.
+    /// Two handlers of one key, or of one partition, at work at the same time.
+    Overlap,
+    /// Something happened after close had returned, or a subscription had ended.
     AfterClose,
+    /// Begun by a subscription, and neither settled nor listed when it ended.
+    LeftOut,
+    /// Delivered, and never done though the group has caught up.
+    Stuck,
+    /// Committed past what was not done, or back.
+    Commit,
+    /// Used a partition in an epoch that was over.
+    RetiredEpoch,
     /// Stored more weakly than was asked for.
     Durability,
 }
 
 impl Property {
     /// Every property, in the order of the report.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::Record,
         Self::OutcomeMissing,
         Self::OutcomeDouble,
@@ -48,7 +58,12 @@ impl Property {
         Self::Phantom,
         Self::Duplicate,
         Self::Order,
+        Self::Overlap,
         Self::AfterClose,
+        Self::LeftOut,
+        Self::Stuck,
+        Self::Commit,
+        Self::RetiredEpoch,
         Self::Durability,
     ];
 
@@ -63,7 +78,12 @@ impl Property {
             Self::Phantom => "phantom",
             Self::Duplicate => "duplicate",
             Self::Order => "order",
+            Self::Overlap => "overlap",
             Self::AfterClose => "after-close",
+            Self::LeftOut => "left-out",
+            Self::Stuck => "stuck",
+            Self::Commit => "commit",
+            Self::RetiredEpoch => "retired-epoch",
             Self::Durability => "durability",
         }
     }
@@ -85,12 +105,15 @@ pub enum Cause {
     PublishedAgain,
     /// Its handler asked for it.
     Nack,
-    /// The broker says it hands it out again, and nobody had settled it.
+    /// Its attempt is a higher one, and its handler had not finished the last: cut off, or its broker lost patience.
     Redelivered,
-    /// The same, though its handler had acked it: the ack did not arrive.
+    /// The same, though its handler had acked it: the session was lost, and the ack with it.
     RedeliveredAfterAck,
-    /// The partition has another owner.
+    /// The partition has another owner, and it was not done.
     NewOwner,
+    /// The same, though its handler had acked it: the ack was lost with the session, or the partition was taken away
+    /// before it could be committed.
+    NewOwnerAfterAck,
 }
 
 impl Cause {
@@ -102,6 +125,7 @@ impl Cause {
             Self::Redelivered => "redelivered",
             Self::RedeliveredAfterAck => "redelivered after its ack",
             Self::NewOwner => "new owner",
+            Self::NewOwnerAfterAck => "new owner after its ack",
         }
     }
 }
@@ -168,6 +192,8 @@ pub struct Counts {
     pub rebalances: u64,
     /// New sessions.
     pub reconnects: u64,
+    /// Processes that were killed.
+    pub kills: u64,
     /// Faults that began.
     pub faults: u64,
     /// (topic, group) pairs that had caught up.
@@ -271,9 +297,10 @@ fn write_counts(counts: &Counts, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
     write!(
         f,
-        "\nevents        {}: {} faults, {} reconnects, {} rebalances, {} drained, {} closes",
+        "\nevents        {}: {} faults, {} kills, {} reconnects, {} rebalances, {} drained, {} closes",
         counts.events,
         counts.faults,
+        counts.kills,
         counts.reconnects,
         counts.rebalances,
         counts.drained,

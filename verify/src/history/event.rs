@@ -70,7 +70,7 @@ pub enum Settled {
     Nack,
     /// Given up on and put aside.
     DeadLetter,
-    /// Cut off by a revoke or by close.
+    /// Cut off, so not done either: by a time limit, a panic, a revoke or a close.
     Cancelled,
 }
 
@@ -266,6 +266,9 @@ events! {
         position: u64,
         /// How it ended.
         how: Settled,
+        /// What made it end so; for people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     }
     /// A group says that everything below a position is done.
     "commit" Commit {
@@ -305,6 +308,26 @@ events! {
         bus: u32,
         /// The generation of the new session.
         generation: u64,
+    }
+    /// A bus has lost its session, or its process was killed.
+    "disconnect" Disconnect {
+        /// The bus.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        bus: u32,
+        /// Its process is dead: no handler of it runs any more.
+        #[serde(default, skip_serializing_if = "is_false")]
+        killed: bool,
+    }
+    /// A subscription has ended.
+    "ended" Ended {
+        /// Which.
+        subscription: u32,
+        /// Partition and position of each delivery that was taken and not settled.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left: Vec<(u32, u64)>,
+        /// A handler could not be stopped and may still run.
+        #[serde(default, skip_serializing_if = "is_false")]
+        blocked: bool,
     }
     /// Somebody breaks or mends something.
     "fault" Fault {

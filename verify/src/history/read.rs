@@ -80,6 +80,18 @@ pub fn read(path: impl AsRef<Path>) -> Result<History, ReadError> {
     read_from(BufReader::with_capacity(1 << 16, file), named)
 }
 
+/// Reads the history of a process that was killed: the line it was at, which may be half there, is left out.
+pub fn read_cut(path: impl AsRef<Path>) -> Result<History, ReadError> {
+    let path = path.as_ref();
+    let named = |source| ReadError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let text = std::fs::read(path).map_err(named)?;
+    let whole = text.iter().rposition(|&byte| byte == b'\n');
+    read_from(&text[..whole.map_or(0, |at| at + 1)], named)
+}
+
 /// Reads a history from memory.
 pub fn read_str(text: &str) -> Result<History, ReadError> {
     read_from(text.as_bytes(), |source| ReadError::Io {

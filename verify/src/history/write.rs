@@ -12,7 +12,8 @@ use std::time::Instant;
 /// Where the events of a run are kept while it lasts. Shared by reference between threads.
 pub struct Log {
     header: Header,
-    begun: Instant,
+    /// Nanoseconds since the start of the run, or since one that all its processes share.
+    clock: Box<dyn Fn() -> u64 + Send + Sync>,
     kept: Mutex<Kept>,
 }
 
@@ -25,12 +26,14 @@ struct Kept {
 enum Place {
     Memory(Vec<Entry>),
     File(BufWriter<File>),
+    /// Each line on its own: what was recorded survives the process.
+    Lines(File),
 }
 
 impl Log {
     /// Keeps the events in memory, for [`into_history`](Self::into_history).
     pub fn in_memory(header: Header) -> Self {
-        Self::new(header, Place::Memory(Vec::new()), None)
+        Self::new(header, Place::Memory(Vec::new()), since_now())
     }
 
     /// Writes the events to a file, which is created or replaced.
@@ -38,17 +41,32 @@ impl Log {
         let mut file = BufWriter::with_capacity(1 << 16, File::create(path)?);
         serde_json::to_writer(&mut file, &header)?;
         file.write_all(b"\n")?;
-        Ok(Self::new(header, Place::File(file), None))
+        Ok(Self::new(header, Place::File(file), since_now()))
     }
 
-    fn new(header: Header, place: Place, failed: Option<io::Error>) -> Self {
+    /// Writes the events of one process of several to a file, which is created or replaced. When an event is recorded it is in
+    /// the kernel's hands: a process that is killed loses no more than the line it is at. `clock` is one that all of
+    /// them read, in nanoseconds; [`merge`](super::merge) goes by it.
+    pub fn of_process(
+        path: impl AsRef<Path>,
+        header: Header,
+        clock: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let mut file = File::create(path)?;
+        let mut line = serde_json::to_vec(&header)?;
+        line.push(b'\n');
+        file.write_all(&line)?;
+        Ok(Self::new(header, Place::Lines(file), Box::new(clock)))
+    }
+
+    fn new(header: Header, place: Place, clock: Box<dyn Fn() -> u64 + Send + Sync>) -> Self {
         Self {
             header,
-            begun: Instant::now(),
+            clock,
             kept: Mutex::new(Kept {
                 last: 0,
                 place,
-                failed,
+                failed: None,
             }),
         }
     }
@@ -58,7 +76,7 @@ impl Log {
         let event = event.into();
         let mut kept = self.kept();
         // The clock is read under the lock, so that file order and time agree.
-        let at = self.begun.elapsed().as_nanos() as u64;
+        let at = (self.clock)();
         kept.push(at, event);
     }
 
@@ -78,7 +96,7 @@ impl Log {
             return Err(error);
         }
         match kept.place {
-            Place::Memory(_) => Ok(()),
+            Place::Memory(_) | Place::Lines(_) => Ok(()),
             Place::File(mut file) => file.flush(),
         }
     }
@@ -94,7 +112,7 @@ impl Log {
                 header: self.header,
                 entries,
             }),
-            Place::File(_) => None,
+            Place::File(_) | Place::Lines(_) => None,
         }
     }
 
@@ -108,22 +126,26 @@ impl Kept {
     fn push(&mut self, at: u64, event: Event) {
         let at = at.max(self.last);
         self.last = at;
-        match &mut self.place {
+        let file: &mut dyn Write = match &mut self.place {
             Place::Memory(entries) => {
                 let line = entries.len() + 2;
                 entries.push(Entry { line, at, event });
+                return;
             }
-            Place::File(file) => {
-                let text = line(at, &event);
-                let written = file
-                    .write_all(text.as_bytes())
-                    .and_then(|()| file.write_all(b"\n"));
-                if let Err(error) = written {
-                    self.failed.get_or_insert(error);
-                }
-            }
+            Place::File(file) => file,
+            Place::Lines(file) => file,
+        };
+        // One write a line: half of one is all that a kill can leave.
+        let text = line(at, &event) + "\n";
+        if let Err(error) = file.write_all(text.as_bytes()) {
+            self.failed.get_or_insert(error);
         }
     }
+}
+
+fn since_now() -> Box<dyn Fn() -> u64 + Send + Sync> {
+    let begun = Instant::now();
+    Box::new(move || begun.elapsed().as_nanos() as u64)
 }
 
 /// An event as its line reads.

@@ -87,7 +87,7 @@ fn the_queue_does_everything_that_excuses_a_second_delivery() {
         Cause::AmbiguousAttempt,
         Cause::Nack,
         Cause::RedeliveredAfterAck,
-        Cause::NewOwner,
+        Cause::NewOwnerAfterAck,
     ] {
         assert!(
             causes.contains_key(&cause),

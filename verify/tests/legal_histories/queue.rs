@@ -1,8 +1,9 @@
 //! A tiny queue and its clients, as simple as can be: what it records is legal by construction.
 
 use clearway_verify::history::{
-    Acked, Close, ClosePhase, Deliver, Drained, Durability, Event, Fault, Header, History, Invoke,
-    Log, Order, Phase, Rejected, Resend, Settle, Settled, Subscribe, Unknown,
+    Acked, Close, ClosePhase, Deliver, Disconnect, Drained, Durability, Event, Fault, Header,
+    History, Invoke, Log, Order, Phase, Rebalance, Rejected, Resend, Settle, Settled, Subscribe,
+    Unknown,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -36,7 +37,7 @@ pub(crate) enum Step {
         partition: u32,
         nack: bool,
     },
-    /// The broker hands the last one out again, though its handler has acked it.
+    /// The session is lost, and the broker hands the last one out again, though its handler has acked it.
     Redeliver {
         partition: u32,
     },
@@ -136,14 +137,27 @@ impl Queue {
             }
             Step::Redeliver { partition } => {
                 if let Some(last) = self.partitions[partition as usize].next.checked_sub(1) {
+                    self.record(Disconnect {
+                        bus: 0,
+                        killed: false,
+                    });
                     self.deliver(partition, last, false);
                 }
             }
             Step::NewOwner { partition } => {
-                let partition = &mut self.partitions[partition as usize];
+                let number = partition;
+                let partition = &mut self.partitions[number as usize];
                 partition.epoch += 1;
                 partition.attempts.clear();
                 partition.next = partition.next.saturating_sub(1);
+                let epoch = partition.epoch;
+                self.record(Rebalance {
+                    topic: TOPIC.into(),
+                    group: GROUP.into(),
+                    epoch,
+                    subscription: Some(0),
+                    partitions: vec![number],
+                });
             }
             Step::Fault => {
                 for phase in [Phase::Begin, Phase::End] {
@@ -266,6 +280,7 @@ impl Queue {
                 partition: number,
                 position,
                 how,
+                why: None,
             });
         }
     }

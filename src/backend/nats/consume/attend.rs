@@ -30,32 +30,20 @@ impl NatsConsumer {
             {
                 self.repair(at).await?;
             }
+            self.ask_back(at).await?;
             self.pull(at).await?;
             self.touched.remove(&number);
         }
         Ok(())
     }
 
-    /// Asks how the durable stands, and asks back what is out and not ours.
+    /// Asks how the durable stands.
     async fn look(&mut self, at: usize) -> Result<(), Failure> {
         let standing = self.partitions[at].durable.look(&self.api).await;
         let now = self.now();
         let partition = &mut self.partitions[at];
         match standing {
-            Ok(Some(standing)) => {
-                let mut others = partition.on_standing(&standing, now, &self.pace);
-                let last = others.pop();
-                let nak = Bytes::from_static(b"-NAK");
-                for subject in others {
-                    let sent = self.api.client.publish(subject, nak.clone()).await;
-                    sent.map_err(disconnected)?;
-                }
-                if let Some(last) = last {
-                    // The server answers when it has done all of them. A pull that overtook them would
-                    // have some delivered twice; if the answer does not come, that is all that happens.
-                    let _ = self.api.client.request(last, nak).await;
-                }
-            }
+            Ok(Some(standing)) => partition.on_standing(&standing, now, &self.pace),
             Ok(None) => {
                 partition.phase = Phase::Broken {
                     reason: "the durable is gone".into(),
@@ -64,6 +52,24 @@ impl NatsConsumer {
             }
             // No answer: the next tick looks again. If the connection is lost the inbox will say so.
             Err(error) => tracing::debug!(error = %error.into_failure(), "durable not seen"),
+        }
+        Ok(())
+    }
+
+    /// Asks back what is out and not ours. Dropped in the middle it goes on where it was; what is asked for twice comes once.
+    async fn ask_back(&mut self, at: usize) -> Result<(), Failure> {
+        let nak = Bytes::from_static(b"-NAK");
+        while let Some((subject, last)) = self.partitions[at].ask() {
+            let subject = subject.to_owned();
+            if last {
+                // The server answers when it has done all of them. If the answer does not come, some may be delivered twice:
+                // that is all that happens.
+                let _ = self.api.client.request(subject, nak.clone()).await;
+            } else {
+                let sent = self.api.client.publish(subject, nak.clone()).await;
+                sent.map_err(disconnected)?;
+            }
+            self.partitions[at].asked();
         }
         Ok(())
     }

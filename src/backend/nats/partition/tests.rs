@@ -70,6 +70,23 @@ fn pull(partition: &mut Partition, now: u64) -> Option<u32> {
     Some(count)
 }
 
+/// The server says this; gives what is asked back then, once it was asked.
+fn told(partition: &mut Partition, standing: &Standing, now: u64) -> Vec<String> {
+    partition.on_standing(standing, at(now), &PACE);
+    let mut asked = Vec::new();
+    while let Some((subject, last)) = partition.ask() {
+        asked.push(subject.to_owned());
+        assert_eq!(last, partition.asks.len() == 1);
+        assert_eq!(
+            partition.wants(at(now), &PACE),
+            None,
+            "nothing overtakes it"
+        );
+        partition.asked();
+    }
+    asked
+}
+
 /// A partition that is pinned to us, with nothing left by others.
 fn open() -> Partition {
     let mut partition = partition();
@@ -77,11 +94,7 @@ fn open() -> Partition {
     deliver(&mut partition, 5, 0);
     assert_eq!(partition.wants(at(0), &PACE), None, "it looks first");
     assert_eq!(taken(&mut partition), NONE, "and hands out nothing before");
-    assert!(
-        partition
-            .on_standing(&standing(1, 4, 5), at(0), &PACE)
-            .is_empty()
-    );
+    assert!(told(&mut partition, &standing(1, 4, 5), 0).is_empty());
     assert_eq!(taken(&mut partition), [5]);
     partition
 }
@@ -91,7 +104,7 @@ fn what_another_owner_left_comes_first_and_in_order() {
     let mut partition = partition();
     pull(&mut partition, 0);
     deliver(&mut partition, 8, 0);
-    let asked = partition.on_standing(&standing(3, 4, 8), at(0), &PACE);
+    let asked = told(&mut partition, &standing(3, 4, 8), 0);
     // 7 may be answered already; the server knows.
     let subject = |n| format!("$JS.ACK.t.g~t~0.1.{n}.8.0.0");
     assert_eq!(asked, [subject(5), subject(6), subject(7)]);
@@ -100,9 +113,33 @@ fn what_another_owner_left_comes_first_and_in_order() {
     deliver(&mut partition, 6, 0);
     assert!(matches!(partition.phase, Phase::Gather { .. }));
     deliver(&mut partition, 5, 0);
-    let asked = partition.on_standing(&standing(3, 4, 8), at(0), &PACE);
+    let asked = told(&mut partition, &standing(3, 4, 8), 0);
     assert!(asked.is_empty(), "asked back once");
     assert_eq!(taken(&mut partition), [5, 6, 8]);
+}
+
+/// Whoever asks is dropped whenever something else happens, and comes again.
+#[test]
+fn asking_back_goes_on_where_it_was_and_nothing_is_pulled_before() {
+    let mut partition = partition();
+    pull(&mut partition, 0);
+    deliver(&mut partition, 8, 0);
+    partition.on_standing(&standing(3, 4, 8), at(0), &PACE);
+    partition.asked();
+    partition.on_tick();
+    partition.on_standing(&standing(3, 4, 8), at(1), &PACE);
+    let subject = |n| format!("$JS.ACK.t.g~t~0.1.{n}.8.0.0");
+    assert_eq!(partition.ask(), Some((&*subject(6), false)));
+    partition.asked();
+    assert_eq!(partition.ask(), Some((&*subject(7), true)));
+    assert_eq!(partition.wants(at(1), &PACE), None);
+    partition.asked();
+    assert_eq!(partition.ask(), None);
+    assert_eq!(partition.wants(at(1), &PACE), Some(8));
+    // Another owner's now: what was to be asked back is not ours to ask.
+    partition.on_tick();
+    partition.start_over(2);
+    assert_eq!(pull(&mut partition, 1), Some(1));
 }
 
 #[test]
@@ -124,7 +161,7 @@ fn a_wide_range_is_not_asked_back() {
     let mut partition = partition();
     pull(&mut partition, 0);
     deliver(&mut partition, 100_000, 0);
-    let asked = partition.on_standing(&standing(2, 4, 100_000), at(0), &PACE);
+    let asked = told(&mut partition, &standing(2, 4, 100_000), 0);
     assert!(asked.is_empty());
     assert!(matches!(partition.phase, Phase::Gather { .. }));
 }

@@ -1,0 +1,191 @@
+//! A fleet: processes that consume for one group. Each writes a history of its own, any of them can be killed, and at the
+//! end the histories are one.
+
+use crate::broker::Broker;
+use crate::patience::PATIENCE;
+use crate::record::{self, Record};
+use anyhow::{Context, Result, bail, ensure};
+use clearway_verify::history::{self, Header, History};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// Tells a process which post is its own.
+const POST: &str = "CLEARWAY_TEST_POST";
+
+/// The work of one process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Post {
+    /// Of the server.
+    pub url: String,
+    /// What it reads.
+    pub topic: String,
+    /// Whom for.
+    pub group: String,
+    /// Tells the processes of a run apart; a process that is started in the place of another has a number of its own.
+    pub number: u32,
+    /// Where its history goes.
+    pub history: PathBuf,
+}
+
+impl Post {
+    /// The post of this process, if it is one of a fleet.
+    pub fn of_this_process() -> Result<Option<Self>> {
+        let Some(post) = std::env::var_os(POST) else {
+            return Ok(None);
+        };
+        let post = post.into_string().ok().context(POST)?;
+        Ok(Some(serde_json::from_str(&post)?))
+    }
+
+    /// Begins its history.
+    pub fn record(&self) -> Result<Record> {
+        Record::of_process(&self.history, Header::new("nats"), self.number)
+    }
+
+    /// Waits until the fleet ends, or whoever started it is dead.
+    pub async fn until_the_end(&self) -> Result<()> {
+        // Nothing is ever written to it: it ends when the other side does.
+        let end = tokio::task::spawn_blocking(|| {
+            std::io::copy(&mut std::io::stdin(), &mut std::io::sink())
+        });
+        end.await??;
+        Ok(())
+    }
+}
+
+/// See the module.
+pub struct Fleet {
+    record: Record,
+    test: String,
+    folder: PathBuf,
+    /// The test of this program that a process runs.
+    runs: &'static str,
+    post: Post,
+    processes: Vec<Process>,
+    /// The histories of those that were killed.
+    cut: Vec<PathBuf>,
+}
+
+struct Process {
+    post: Post,
+    child: Child,
+}
+
+impl Fleet {
+    /// A fleet without a process. Each will run the test `runs` of this program, at a post like `post`.
+    pub fn begin(
+        test: &str,
+        broker: &Broker,
+        (workload, seed): (&str, u64),
+        runs: &'static str,
+        post: Post,
+    ) -> Result<Self> {
+        let folder = record::histories()?.join(test);
+        // What an earlier run left is not of this one.
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder)?;
+        let header = record::header(broker, workload, Some(seed));
+        Ok(Self {
+            record: Record::of_process(&folder.join("0.jsonl"), header, 0)?,
+            test: test.to_owned(),
+            folder,
+            runs,
+            post,
+            processes: Vec::new(),
+            cut: Vec::new(),
+        })
+    }
+
+    /// Where whoever runs the fleet writes down what it does itself.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Starts another process.
+    pub fn start(&mut self) -> Result<()> {
+        let number = (self.processes.len() + self.cut.len()) as u32 + 1;
+        let post = Post {
+            number,
+            history: self.folder.join(format!("{number}.jsonl")),
+            ..self.post.clone()
+        };
+        let child = Command::new(std::env::current_exe()?)
+            .args(["--exact", self.runs, "--nocapture", "--include-ignored"])
+            .env(POST, serde_json::to_string(&post)?)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        self.processes.push(Process { post, child });
+        Ok(())
+    }
+
+    /// Fails if a process has ended by itself.
+    pub fn all_there(&mut self) -> Result<()> {
+        for Process { post, child } in &mut self.processes {
+            if let Some(status) = child.try_wait()? {
+                bail!("process {} has ended by itself: {status}", post.number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills the process that has recorded most, in the middle of whatever it does. Gives its number.
+    pub async fn kill_busiest(&mut self) -> Result<u32> {
+        let size =
+            |process: &Process| fs::metadata(&process.post.history).map_or(0, |file| file.len());
+        let busiest = (0..self.processes.len()).max_by_key(|&at| size(&self.processes[at]));
+        let mut process = self
+            .processes
+            .remove(busiest.context("there is no process")?);
+        // SIGKILL, and when this returns it is dead.
+        process.child.kill().await?;
+        let number = process.post.number;
+        self.record.recorder().disconnect(number, true);
+        self.cut.push(process.post.history);
+        Ok(number)
+    }
+
+    /// Lets all processes close their buses, and waits until they have.
+    pub async fn end(&mut self) -> Result<()> {
+        for process in &mut self.processes {
+            drop(process.child.stdin.take());
+        }
+        for Process { post, child } in &mut self.processes {
+            let ended = timeout(PATIENCE, child.wait()).await;
+            let status =
+                ended.with_context(|| format!("process {} does not end", post.number))??;
+            ensure!(status.success(), "process {}: {status}", post.number);
+        }
+        Ok(())
+    }
+
+    /// The history of all of them, and where it lies.
+    pub fn finish(self) -> Result<(History, PathBuf)> {
+        let Self {
+            record,
+            test,
+            folder,
+            processes,
+            cut,
+            ..
+        } = self;
+        let mut histories = vec![history::read(record.close()?)?];
+        for path in cut {
+            histories.push(history::read_cut(path)?);
+        }
+        for process in processes {
+            histories.push(history::read(process.post.history)?);
+        }
+        let merged = history::merge(histories);
+        let path = folder.with_file_name(test).with_extension("jsonl");
+        fs::write(&path, merged.to_text())?;
+        Ok((merged, path))
+    }
+}

@@ -1,0 +1,94 @@
+//! `commit`: a commit that says more than is true, or less than was said before (G2).
+//!
+//! All that was delivered below a committed position has to be done. What a group committed it does not take back, unless
+//! the bus that committed was cut off and its last commit may not have arrived.
+
+use super::index::Index;
+use super::verdict::{About, Findings, Property};
+use crate::history::{Commit, Event};
+use std::collections::{BTreeMap, HashMap};
+
+/// Topic, group and partition.
+type Log<'h> = (&'h str, &'h str, u32);
+
+/// What was delivered of a position: the first line of it, the envelope, and the first line at which it was done.
+type Delivered<'h> = BTreeMap<u64, (usize, &'h str, Option<usize>)>;
+
+pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
+    let delivered = delivered(index);
+    let mut last: HashMap<Log<'_>, (usize, &Commit)> = HashMap::new();
+    for entry in &index.history.entries {
+        let Event::Commit(commit) = &entry.event else {
+            continue;
+        };
+        let log = (&*commit.topic, &*commit.group, commit.partition);
+        if let Some(delivered) = delivered.get(&log) {
+            unsettled(index, delivered, (entry.line, commit), findings);
+        }
+        if let Some((line, before)) = last.insert(log, (entry.line, commit)) {
+            back(index, (line, before), (entry.line, commit), findings);
+        }
+    }
+}
+
+fn delivered<'h>(index: &Index<'h>) -> HashMap<Log<'h>, Delivered<'h>> {
+    let mut all: HashMap<Log<'h>, Delivered<'h>> = HashMap::new();
+    for delivery in &index.deliveries {
+        let deliver = delivery.deliver;
+        let log = (&*deliver.topic, &*deliver.group, deliver.partition);
+        let first = (delivery.line, &*deliver.id, delivery.done());
+        let positions = all.entry(log).or_default();
+        let (_, _, done) = positions.entry(deliver.position).or_insert(first);
+        *done = (*done).into_iter().chain(delivery.done()).min();
+    }
+    all
+}
+
+/// The first delivered position below the commit that is not done.
+fn unsettled(
+    index: &Index<'_>,
+    delivered: &Delivered<'_>,
+    (line, commit): (usize, &Commit),
+    findings: &mut Findings,
+) {
+    let early = delivered
+        .range(..commit.position)
+        .find(|(_, (first, _, done))| {
+            *first < line
+                && done.is_none_or(|done| done > line)
+                && !index.erased(&commit.topic, *first, line)
+        });
+    if let Some((position, (first, id, _))) = early {
+        let what = format!(
+            "{}/{}: group {} commits {}, and {position} is not done",
+            commit.topic, commit.partition, commit.group, commit.position
+        );
+        let about = About {
+            lines: &[*first, line],
+            ids: &[id],
+            ops: &[],
+        };
+        findings.add(Property::Commit, what, about);
+    }
+}
+
+fn back(
+    index: &Index<'_>,
+    (before, last): (usize, &Commit),
+    (line, commit): (usize, &Commit),
+    findings: &mut Findings,
+) {
+    let lost = index.cut(index.bus_of(last.subscription), before, line);
+    if commit.position >= last.position || lost || index.erased(&commit.topic, before, line) {
+        return;
+    }
+    let what = format!(
+        "{}/{}: group {} commits {} after {}",
+        commit.topic, commit.partition, commit.group, commit.position, last.position
+    );
+    let about = About {
+        lines: &[before, line],
+        ..About::default()
+    };
+    findings.add(Property::Commit, what, about);
+}

@@ -1,0 +1,225 @@
+//! How an index comes to be: one walk over the lines.
+
+use super::super::verdict::{About, Findings, Property};
+use super::{CloseLine, Delivery, Index, Op, Outcome};
+use crate::history::{
+    ClosePhase, Deliver, Disconnect, Event, Invoke, Phase, Resend, Settle, Settled,
+};
+use std::collections::HashMap;
+
+/// Fills `index` from its history, and notes what cannot be sorted at all.
+pub(super) fn read<'h>(index: &mut Index<'h>, findings: &mut Findings) {
+    let building = Building {
+        index,
+        findings,
+        by_op: HashMap::new(),
+        running: HashMap::new(),
+    };
+    building.read();
+}
+
+/// Which handler run: subscription, topic, partition, position.
+type Running<'h> = (u32, &'h str, u32, u64);
+
+struct Building<'i, 'h> {
+    index: &'i mut Index<'h>,
+    findings: &'i mut Findings,
+    by_op: HashMap<u64, usize>,
+    running: HashMap<Running<'h>, Vec<usize>>,
+}
+
+impl<'h> Building<'_, 'h> {
+    fn read(mut self) {
+        let history = self.index.history;
+        for entry in &history.entries {
+            let line = entry.line;
+            match &entry.event {
+                Event::Invoke(invoke) => self.invoke(line, invoke),
+                Event::Acked(acked) => self.outcome(line, acked.op, Outcome::Acked(acked)),
+                Event::Rejected(rejected) => self.outcome(line, rejected.op, Outcome::Rejected),
+                Event::Unknown(unknown) => self.outcome(line, unknown.op, Outcome::Unknown),
+                Event::Resend(resend) => self.resend(line, resend),
+                Event::Deliver(deliver) => self.deliver(line, deliver),
+                Event::Settle(settle) => self.settle(line, settle),
+                Event::Subscribe(subscribe) => {
+                    let number = subscribe.subscription;
+                    self.index.subscriptions.insert(number, subscribe);
+                }
+                Event::Drained(drained) => {
+                    let name = (drained.topic.as_str(), drained.group.as_str());
+                    self.index.drained.entry(name).or_default().push(line);
+                }
+                Event::Close(close) => {
+                    if close.phase == ClosePhase::Return {
+                        let report = close.report.as_ref();
+                        let returns = self.index.closed.entry(close.bus).or_default();
+                        returns.push(CloseLine { line, report });
+                    }
+                }
+                Event::Erased(erased) => self.erased(line, &erased.topic, erased.phase),
+                Event::Commit(_) => self.findings.counts.commits += 1,
+                Event::Rebalance(rebalance) => {
+                    self.findings.counts.rebalances += 1;
+                    self.index.rebalances.push((line, rebalance));
+                }
+                Event::Reconnect(reconnect) => {
+                    self.findings.counts.reconnects += 1;
+                    // There is a new session because another was lost.
+                    self.index.cuts.entry(reconnect.bus).or_default().push(line);
+                }
+                Event::Disconnect(disconnect) => self.disconnect(line, disconnect),
+                Event::Ended(ended) => {
+                    self.index.ended.insert(ended.subscription, (line, ended));
+                }
+                Event::Fault(fault) => {
+                    self.findings.counts.faults += u64::from(fault.phase == Phase::Begin);
+                }
+            }
+        }
+    }
+
+    fn contradiction(&mut self, what: String, lines: &[usize], ops: &[u64]) {
+        let about = About {
+            lines,
+            ops,
+            ..About::default()
+        };
+        self.findings.add(Property::Record, what, about);
+    }
+
+    fn invoke(&mut self, line: usize, invoke: &'h Invoke) {
+        let place = self.index.ops.len();
+        if let Some(before) = self.by_op.insert(invoke.op, place) {
+            let lines = [self.index.ops[before].line, line];
+            let what = format!("op {} begins twice", invoke.op);
+            self.contradiction(what, &lines, &[invoke.op]);
+        }
+        let name = (invoke.topic.as_str(), invoke.id.as_str());
+        self.index.ops_by_id.entry(name).or_default().push(place);
+        self.index.ops.push(Op {
+            line,
+            invoke,
+            outcomes: Vec::new(),
+            resends: Vec::new(),
+        });
+    }
+
+    fn outcome(&mut self, line: usize, op: u64, outcome: Outcome<'h>) {
+        match self.by_op.get(&op) {
+            Some(&place) => self.index.ops[place].outcomes.push((line, outcome)),
+            None => {
+                let what = format!("op {op} has an outcome and no invocation");
+                self.contradiction(what, &[line], &[op]);
+            }
+        }
+    }
+
+    fn resend(&mut self, line: usize, resend: &'h Resend) {
+        let by_id = |id: &str| {
+            let same = |op: &&usize| {
+                let invoke = self.index.ops[**op].invoke;
+                invoke.id == id
+                    && resend
+                        .topic
+                        .as_ref()
+                        .is_none_or(|topic| *topic == invoke.topic)
+            };
+            self.by_op.values().filter(same).max().copied()
+        };
+        let place = match (resend.op, &resend.id, &resend.topic) {
+            (Some(op), ..) => self.by_op.get(&op).copied(),
+            (None, Some(id), Some(topic)) => {
+                let ops = self.index.ops_by_id.get(&(topic.as_str(), id.as_str()));
+                ops.and_then(|ops| ops.last()).copied()
+            }
+            (None, Some(id), None) => by_id(id),
+            (None, None, _) => None,
+        };
+        match place {
+            Some(place) => self.index.ops[place].resends.push(line),
+            None => {
+                let what = "a resend of nothing that was published".to_owned();
+                self.contradiction(what, &[line], &[]);
+            }
+        }
+    }
+
+    fn deliver(&mut self, line: usize, deliver: &'h Deliver) {
+        let place = self.index.deliveries.len();
+        let Deliver {
+            subscription,
+            topic,
+            partition,
+            position,
+            id,
+            ..
+        } = deliver;
+        let name = (topic.as_str(), id.as_str());
+        self.index
+            .deliveries_by_id
+            .entry(name)
+            .or_default()
+            .push(place);
+        let running = (*subscription, topic.as_str(), *partition, *position);
+        self.running.entry(running).or_default().push(place);
+        self.index.deliveries.push(Delivery {
+            line,
+            deliver,
+            settled: None,
+        });
+    }
+
+    fn settle(&mut self, line: usize, settle: &'h Settle) {
+        self.findings.counts.settled += 1;
+        let Settle {
+            subscription,
+            topic,
+            partition,
+            position,
+            how,
+            ..
+        } = settle;
+        let running = (*subscription, topic.as_str(), *partition, *position);
+        match self.running.get_mut(&running).and_then(Vec::pop) {
+            Some(place) => self.index.deliveries[place].settled = Some((line, *how)),
+            None => {
+                let what = format!(
+                    "{topic}/{partition} at {position} is settled by subscription {subscription}, \
+                     which has no delivery of it that is not settled"
+                );
+                self.contradiction(what, &[line], &[]);
+            }
+        }
+    }
+
+    fn disconnect(&mut self, line: usize, disconnect: &Disconnect) {
+        let cuts = self.index.cuts.entry(disconnect.bus).or_default();
+        cuts.push(line);
+        if !disconnect.killed {
+            return;
+        }
+        self.findings.counts.kills += 1;
+        let deliveries = &mut self.index.deliveries;
+        let of_it = |delivery: &Delivery<'_>| delivery.deliver.bus == disconnect.bus;
+        for places in self.running.values_mut() {
+            places.retain(|&place| !of_it(&deliveries[place]));
+        }
+        let dead = deliveries.iter_mut().filter(|delivery| of_it(delivery));
+        for delivery in dead.filter(|delivery| delivery.settled.is_none()) {
+            delivery.settled = Some((line, Settled::Cancelled));
+        }
+    }
+
+    fn erased(&mut self, line: usize, topic: &'h str, phase: Phase) {
+        let all = self.index.erased.entry(topic).or_default();
+        match (phase, all.last_mut()) {
+            // An erasure that never ends may take anything that comes.
+            (Phase::Begin, _) => all.push((line, usize::MAX)),
+            (Phase::End, Some(last)) if last.1 == usize::MAX => last.1 = line,
+            (Phase::End, _) => {
+                let what = format!("the erasure of {topic} ends and has not begun");
+                self.contradiction(what, &[line], &[]);
+            }
+        }
+    }
+}
