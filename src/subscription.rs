@@ -128,6 +128,8 @@ pub struct DrainReport {
     pub left: Vec<LeftDelivery>,
     /// A handler blocked its thread and could not be dropped: it may still run. What it answers is ignored.
     pub blocked: bool,
+    /// The deliveries of such handlers, as far as that is known. They are among what was left.
+    pub blocking: Vec<LeftDelivery>,
 }
 
 /// A delivery that was not settled when its subscription ended.

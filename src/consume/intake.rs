@@ -16,6 +16,7 @@ use super::out::Out;
 use super::partitions::{Partitions, Place};
 use super::recovery::Pace;
 use super::timer::Timer;
+use super::worker::AtHand;
 use crate::backend::any::{Any, AnyConsumer, AnyRoute, AnyToken};
 use crate::backend::{Answer, Consumer, Incoming, Position};
 use crate::core::Core;
@@ -63,6 +64,7 @@ pub(super) struct Intake {
     options: Arc<Options>,
     dispatcher: Dispatcher<Key, Job, SeedableRandomState>,
     workers: Arc<Gate>,
+    at_hand: Arc<[AtHand]>,
     out: Out,
     partitions: Partitions,
     /// A delivery that there was no room for.
@@ -142,6 +144,7 @@ impl Intake {
             dispatcher: lanes(options.lanes(), slots, workers, hasher.clone()),
             topic,
             workers: Arc::new(Gate::new()),
+            at_hand: (0..workers).map(|_| AtHand::default()).collect(),
             stashed: None,
             doubles: Vec::new(),
             waiting: BTreeMap::new(),
@@ -172,6 +175,10 @@ impl Intake {
 
     pub(super) fn workers(&self) -> Arc<Gate> {
         self.workers.clone()
+    }
+
+    pub(super) fn at_hand(&self) -> Arc<[AtHand]> {
+        self.at_hand.clone()
     }
 
     /// Serves one consumer after the other until it is told to end.
@@ -299,6 +306,11 @@ impl Intake {
         let ended = timeout(&self.core.shared.runtime, KILL_LIMIT, ended).await;
         // A handler that blocks its thread cannot be dropped. What it answers is not looked at any more.
         let blocked = ended.is_none();
+        let mut blocking = Vec::new();
+        if blocked {
+            let at_hand = self.at_hand.iter().filter_map(AtHand::get);
+            blocking.extend(at_hand.filter_map(|number| self.out.get(number)));
+        }
         let mut left = Vec::new();
         while let Some(back) = self.dispatcher.take_back() {
             let Back::Done(job) = back else {
@@ -328,6 +340,7 @@ impl Intake {
             drained: left.is_empty(),
             left,
             blocked,
+            blocking,
         }
     }
 }

@@ -103,6 +103,7 @@ where
         dead_letters,
         lanes: intake.lanes(),
         workers: intake.workers(),
+        at_hand: intake.at_hand(),
         #[cfg(feature = "throttle")]
         key_limiter: (options.throttle_by_key.as_ref())
             .map(|throttle| KeyLimiter::new(throttle, core.shared.runtime.clone())),

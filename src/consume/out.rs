@@ -2,6 +2,7 @@
 
 use crate::backend::Position;
 use crate::backend::any::AnyToken;
+use crate::subscription::LeftDelivery;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -56,6 +57,13 @@ impl Out {
         self.free.push(number);
         self.bytes -= delivered.size;
         delivered
+    }
+
+    /// The delivery of that number, if it is out.
+    pub(super) fn get(&self, number: usize) -> Option<LeftDelivery> {
+        let delivered = self.places.get(number)?.as_ref()?;
+        let (position, id) = (delivered.position, delivered.id);
+        Some(LeftDelivery { position, id })
     }
 
     /// The delivery at `position` in its epoch, if it is out.

@@ -19,6 +19,7 @@ use crate::middleware::throttle::KeyLimiter;
 use crate::middleware::trace::{self, About};
 use crate::protocol::gate::{Gate, Pass};
 use crate::protocol::lane::{Lanes, Run};
+use crate::protocol::sync::Noted;
 use crate::subscription::Control;
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
@@ -40,12 +41,17 @@ pub(super) struct Stage<T, C, H> {
     pub(super) dead_letters: Option<DeadLetters>,
     pub(super) lanes: Arc<Lanes<Job>>,
     pub(super) workers: Arc<Gate>,
+    pub(super) at_hand: Arc<[AtHand]>,
     #[cfg(feature = "throttle")]
     pub(super) key_limiter: Option<KeyLimiter>,
     pub(super) codec: Arc<C>,
     pub(super) handler: H,
     pub(super) values: PhantomData<fn() -> T>,
 }
+
+/// Which delivery a worker has at hand, for the report of one that cannot be stopped.
+#[derive(Default)]
+pub(super) struct AtHand(Noted);
 
 /// A worker that has begun and not ended.
 pub(super) struct Present {
@@ -65,7 +71,9 @@ impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Stage<T, C, H> {
         let lanes = self.lanes.clone();
         let mut timer = Timer::default();
         while let Some(run) = poll_fn(|cx| lanes.poll_run(worker, cx)).await {
-            if self.run(run, worker, &mut timer).await.is_none() {
+            let killed = self.run(run, worker, &mut timer).await.is_none();
+            self.at_hand[worker].set(None);
+            if killed {
                 return;
             }
         }
@@ -76,6 +84,7 @@ impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Stage<T, C, H> {
         for _ in 0..TURN {
             // Killed in the middle, the run is dropped: its message goes back without a verdict.
             run.verdict = Verdict::None;
+            self.at_hand[worker].set(Some(run.number));
             let verdict = {
                 let mut judged = pin!(self.judge(&mut run, timer));
                 poll_fn(|cx| match self.inside(|| judged.as_mut().poll(cx)) {
@@ -315,6 +324,18 @@ impl Job {
     fn failed_once(&mut self) {
         self.failures = self.failures.saturating_add(1);
         self.attempt = self.attempt.saturating_add(1);
+    }
+}
+
+impl AtHand {
+    fn set(&self, number: Option<usize>) {
+        // 0: none.
+        self.0.set(number.map_or(0, |number| number as u64 + 1));
+    }
+
+    /// The place of the delivery among those that are out.
+    pub(super) fn get(&self) -> Option<usize> {
+        self.0.get().checked_sub(1).map(|number| number as usize)
     }
 }
 

@@ -110,6 +110,24 @@ impl Plain {
     }
 }
 
+/// A number that one task notes for others to look at. It orders nothing, and nobody decides by it.
+#[derive(Default)]
+pub struct Noted(CachePadded<AtomicU64>);
+
+impl Noted {
+    /// The number now, or one that was noted a moment ago.
+    pub fn get(&self) -> u64 {
+        // Relaxed: only looked at.
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Notes another.
+    pub fn set(&self, number: u64) {
+        // Relaxed: as in `get`.
+        self.0.store(number, Ordering::Relaxed);
+    }
+}
+
 /// A place for a value that goes from hand to hand: who puts it in or takes it out is alone with it, by the
 /// protocol's own orderings, as with [`Plain`].
 ///

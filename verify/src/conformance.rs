@@ -116,6 +116,7 @@ macro_rules! for_each_conformance_case {
             steer::settings_that_cannot_be_meant_are_refused,
             close::drain_settles_what_was_taken,
             close::drain_without_time_lists_what_was_left,
+            close::a_handler_that_blocks_is_named,
             close::what_was_left_comes_again,
             close::a_retry_beyond_the_deadline_is_given_back,
             close::closing_the_bus_drains_its_subscriptions,

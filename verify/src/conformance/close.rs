@@ -90,6 +90,49 @@ pub(super) async fn drain_without_time_lists_what_was_left(stand: &Stand) -> Res
     Ok(Verdict::Passed)
 }
 
+pub(super) async fn a_handler_that_blocks_is_named(stand: &Stand) -> Result<Verdict> {
+    let bus = stand.bus().await?;
+    let topic = bus.topic::<u64>(&stand.topic())?;
+    let seen = Seen::new();
+    let noted = seen.clone();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = parking_lot::Mutex::new(released);
+    let subscription = topic
+        .subscription("reads")
+        .handler(move |delivery: Delivery<u64>| {
+            let at_work = noted.begin(&delivery);
+            if delivery.value == 3 {
+                // Until the other end is dropped. No await: nothing can drop this.
+                let _ = released.lock().recv();
+            }
+            drop(at_work);
+            async { content() }
+        })
+        .await?;
+    publish(&topic, 0..5, |n| Some(format!("key-{n}"))).await?;
+    seen.until("four have ended, one blocks", |seen| {
+        seen.ended() == 4 && seen.begun().len() == 5
+    })
+    .await?;
+    super::eventually("one is left", || async {
+        subscription.status().await.in_flight == 1
+    })
+    .await?;
+    let report = subscription.drain(Duration::ZERO).await;
+    ensure!(report.blocked && !report.drained, "{report:?}");
+    ensure!(report.left.len() == 1, "{report:?}");
+    ensure!(report.blocking == report.left, "{report:?}");
+    drop(release);
+    // What it answers then does not count.
+    let again = Seen::new();
+    let _subscription = free(&topic, &again).await?;
+    again
+        .until("it comes again", |seen| seen.begun() == [3])
+        .await?;
+    bus.close(CLOSE).await;
+    Ok(Verdict::Passed)
+}
+
 pub(super) async fn what_was_left_comes_again(stand: &Stand) -> Result<Verdict> {
     let bus = stand.bus().await?;
     let topic = bus.topic::<u64>(&stand.topic())?;
