@@ -5,20 +5,24 @@
 //! several ready deliveries runs first is the bus's to choose; that it is one of them, and that as many run as may, is
 //! checked after every operation.
 
+#[path = "consuming/handlers.rs"]
+mod handlers;
+#[path = "consuming/ops.rs"]
+mod ops;
 mod support;
 
 use clearway::backend::partition_of;
 use clearway::memory::Memory;
 use clearway::{
-    Bus, Delivery, HandlerError, Json, Order, Outcome, Retry, Runtime, SubscribeError,
-    Subscription, SubscriptionState, Topic,
+    Bus, Delivery, Order, Retry, Runtime, SubscribeError, Subscription, SubscriptionState,
 };
+use handlers::{AtWork, Running, handle};
+use ops::{How, Op, op};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use support::virtual_time::VirtualTime;
-use tokio::sync::oneshot;
 
 const TOPIC: &str = "orders";
 const PARTITIONS: u32 = 4;
@@ -26,73 +30,6 @@ const GROUPS: [&str; 2] = ["billing", "shipping"];
 const CONCURRENCY: usize = 2;
 const PAUSE: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
-
-#[derive(Clone, Debug)]
-enum Op {
-    Subscribe {
-        group: usize,
-        order: Order,
-        held: bool,
-    },
-    Publish {
-        key: Option<u8>,
-    },
-    Answer {
-        which: usize,
-        how: How,
-    },
-    Pause(usize),
-    Resume(usize),
-    Activate(usize),
-    Drain {
-        group: usize,
-        millis: u64,
-    },
-    Close(u64),
-    Advance(u64),
-}
-
-/// What a handler is told to do.
-#[derive(Clone, Copy, Debug)]
-enum How {
-    Ack,
-    Skip,
-    Fail,
-    Panic,
-    Again(u64),
-    /// Of this key; the value is the machine's to give.
-    PublishAndAck(u8, u32),
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let group = 0..GROUPS.len();
-    let order = prop_oneof![
-        3 => Just(Order::ByKey),
-        1 => Just(Order::ByPartition),
-        1 => Just(Order::Unordered)
-    ];
-    let how = prop_oneof![
-        6 => Just(How::Ack),
-        1 => Just(How::Skip),
-        2 => Just(How::Fail),
-        1 => Just(How::Panic),
-        1 => (0..3_000_u64).prop_map(How::Again),
-        1 => (0..3_u8).prop_map(|key| How::PublishAndAck(key, 0)),
-    ];
-    prop_oneof![
-        3 => (group.clone(), order, prop::bool::weighted(0.2))
-            .prop_map(|(group, order, held)| Op::Subscribe { group, order, held }),
-        8 => prop::option::weighted(0.8, 0..3_u8).prop_map(|key| Op::Publish { key }),
-        10 => (0..4_usize, how).prop_map(|(which, how)| Op::Answer { which, how }),
-        1 => group.clone().prop_map(Op::Pause),
-        2 => group.clone().prop_map(Op::Resume),
-        1 => group.clone().prop_map(Op::Activate),
-        1 => (group, prop_oneof![Just(0), 1..3_000_u64])
-            .prop_map(|(group, millis)| Op::Drain { group, millis }),
-        1 => prop_oneof![Just(0), 1..3_000_u64].prop_map(Op::Close),
-        3 => (1..2_500_u64).prop_map(Op::Advance),
-    ]
-}
 
 /// An envelope that the broker has.
 #[derive(Clone, Copy)]
@@ -141,16 +78,6 @@ impl Open {
     }
 }
 
-/// A handler at work, as the machine sees it.
-struct Running {
-    group: usize,
-    value: u32,
-    attempt: u32,
-    answer: oneshot::Sender<How>,
-}
-
-type AtWork = Arc<Mutex<Vec<Running>>>;
-
 /// The bus under test, beside its model.
 struct Machine {
     runtime: VirtualTime,
@@ -163,55 +90,6 @@ struct Machine {
     groups: [Group; 2],
     /// The last attempt that was seen of a delivery in one subscription.
     attempts: BTreeMap<(usize, u32), u32>,
-}
-
-/// When a handler ends, however it does, it is at work no more.
-struct Guard {
-    at_work: AtWork,
-    group: usize,
-    value: u32,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let mut at_work = self.at_work.lock().unwrap();
-        at_work.retain(|running| (running.group, running.value) != (self.group, self.value));
-    }
-}
-
-/// Does as it is told.
-async fn handle(
-    delivery: Delivery<u32>,
-    group: usize,
-    at_work: AtWork,
-    orders: Topic<u32, Json>,
-) -> Result<Outcome, HandlerError> {
-    let value = delivery.value;
-    let (answer, told) = oneshot::channel();
-    at_work.lock().unwrap().push(Running {
-        group,
-        value,
-        attempt: delivery.attempt,
-        answer,
-    });
-    let _guard = Guard {
-        at_work,
-        group,
-        value,
-    };
-    match told.await? {
-        How::Ack => Ok(Outcome::Ack),
-        How::Skip => Ok(Outcome::Skip),
-        How::Fail => Err("told to fail".into()),
-        How::Panic => std::panic::resume_unwind(Box::new("told to panic")),
-        How::Again(millis) => Ok(Outcome::Retry {
-            after: Duration::from_millis(millis),
-        }),
-        How::PublishAndAck(key, value) => {
-            orders.publish(&value).key(vec![key]).await?;
-            Ok(Outcome::Ack)
-        }
-    }
 }
 
 impl Machine {
@@ -417,11 +295,11 @@ impl Machine {
         };
         let report = self.runtime.run(bus.close(Duration::from_millis(millis)));
         let mut left = 0;
-        for group in 0..GROUPS.len() {
+        for (group, name) in GROUPS.into_iter().enumerate() {
             if self.subscriptions.remove(&group).is_some() {
-                let of_group = report.subscriptions.iter();
-                let of_group = of_group.filter(|((_, name), _)| **name == *GROUPS[group]);
-                let of_group: usize = of_group.map(|(_, report)| report.left.len()).sum();
+                let place = (TOPIC.into(), name.into());
+                let of_group = report.subscriptions.get(&place);
+                let of_group = of_group.map_or(0, |report| report.left.len());
                 left += of_group as u64;
                 self.ended(group, of_group);
             }

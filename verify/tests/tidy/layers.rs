@@ -22,6 +22,21 @@ const FACADE: &[(&str, &[&str], &str)] = &[
         "who waits for something that is said once",
     ),
     (
+        "src/answer.rs",
+        &["Mutex"],
+        "one answer between a worker and who gives it, in streams and batches",
+    ),
+    (
+        "src/batch.rs",
+        &["Mutex"],
+        "the batch that fills, for who asked for batches",
+    ),
+    (
+        "src/middleware/throttle.rs",
+        &["Mutex"],
+        "when the table of keys is looked through, for who asked for a limit by key",
+    ),
+    (
         "src/stream.rs",
         &["Mutex"],
         "between workers and the reader of a stream, who asked for it",
@@ -113,6 +128,10 @@ const DOORS: &[(&str, &str)] = &[
         "src/backend/nats/connect.rs",
         "asks whether there is a tokio runtime, which the client needs",
     ),
+    (
+        "src/middleware/throttle.rs",
+        "`Instant` is what the limiter calls the runtime's time",
+    ),
 ];
 
 /// Maps without an order, where none can show.
@@ -120,6 +139,10 @@ const UNORDERED: &[(&str, &str)] = &[
     (
         "src/middleware/dedup.rs",
         "looked up on every delivery; never listed",
+    ),
+    (
+        "src/middleware/throttle.rs",
+        "the limiter's own table of keys; never listed",
     ),
     (
         "src/protocol/lane.rs",
