@@ -13,6 +13,7 @@ mod failure;
 mod flow;
 mod group;
 mod order;
+mod replay;
 mod steer;
 
 use anyhow::{Context as _, Result, bail};
@@ -101,6 +102,11 @@ macro_rules! for_each_conformance_case {
             steer::subscribe_and_unsubscribe_while_traffic_flows,
             steer::dead_letters_of_a_topic_cannot_go_to_itself,
             steer::settings_that_cannot_be_meant_are_refused,
+            replay::a_new_group_begins_with_the_next_one,
+            replay::a_new_group_begins_at_a_position,
+            replay::a_position_that_is_not_there_is_the_nearest_that_is,
+            replay::a_new_group_begins_at_a_time,
+            replay::a_group_that_is_known_goes_on_where_it_is,
             close::drain_settles_what_was_taken,
             close::drain_without_time_lists_what_was_left,
             close::what_was_left_comes_again,

@@ -3,10 +3,11 @@
 use super::api::{Api, ApiError, code};
 use super::names;
 use super::options::Options;
+use super::when::rfc3339;
 use crate::backend::StartAt;
 use crate::config::TopicConfig;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The one priority group of our durables.
 pub(super) const PRIORITY_GROUP: &str = "clearway";
@@ -31,6 +32,7 @@ pub(super) enum Begin {
     First,
     Next,
     At(u64),
+    Since(SystemTime),
 }
 
 /// What the server says of a durable.
@@ -50,11 +52,16 @@ pub(super) struct Standing {
     pub(super) waits: u64,
 }
 
-impl From<StartAt> for Begin {
-    fn from(start: StartAt) -> Self {
+impl Begin {
+    /// Where a group that is new begins in a stream whose next sequence is `next`.
+    pub(super) fn of(start: StartAt, next: u64) -> Self {
         match start {
             StartAt::Earliest => Self::First,
             StartAt::Latest => Self::Next,
+            // Sequences count from 1. For one that is not kept any more the server takes the oldest that is; for one that is not
+            // there yet it would wait.
+            StartAt::Offset(sequence) => Self::At(sequence.clamp(1, next.max(1))),
+            StartAt::Time(time) => Self::Since(time),
         }
     }
 }
@@ -123,6 +130,10 @@ impl Durable {
             Begin::At(sequence) => {
                 config["deliver_policy"] = json!("by_start_sequence");
                 config["opt_start_seq"] = json!(sequence);
+            }
+            Begin::Since(time) => {
+                config["deliver_policy"] = json!("by_start_time");
+                config["opt_start_time"] = json!(rfc3339(time));
             }
         }
         if self.pins {
@@ -233,8 +244,15 @@ mod tests {
     #[test]
     fn a_new_group_begins_where_it_asked_to() {
         let of = |begin| durable(false).config(&options(), begin);
-        assert_eq!(of(StartAt::Earliest.into())["deliver_policy"], "all");
-        assert_eq!(of(StartAt::Latest.into())["deliver_policy"], "new");
+        let begin = |start| of(Begin::of(start, 7));
+        assert_eq!(begin(StartAt::Earliest)["deliver_policy"], "all");
+        assert_eq!(begin(StartAt::Latest)["deliver_policy"], "new");
         assert_eq!(of(Begin::At(3))["opt_start_seq"], 3);
+        for (asked, sequence) in [(0, 1), (1, 1), (6, 6), (7, 7), (8, 7), (u64::MAX, 7)] {
+            assert_eq!(begin(StartAt::Offset(asked))["opt_start_seq"], sequence);
+        }
+        let since = begin(StartAt::Time(SystemTime::UNIX_EPOCH));
+        assert_eq!(since["deliver_policy"], "by_start_time");
+        assert_eq!(since["opt_start_time"], "1970-01-01T00:00:00.000000000Z");
     }
 }

@@ -51,6 +51,7 @@ mod produce;
 mod subscribe;
 mod url;
 mod wheel;
+mod when;
 
 pub use connection::NatsConnection;
 pub use consume::{NatsConsumer, Token};

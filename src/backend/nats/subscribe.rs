@@ -35,6 +35,7 @@ pub(super) async fn subscribe(
         return Err(failed(Failure::new(FailureKind::NoTopic, text)));
     };
     let born = info["created"].as_str().unwrap_or_default().to_owned();
+    let next = info["state"]["last_seq"].as_u64().unwrap_or(0) + 1;
     let partitions = match topic.ensure {
         Ensure::Skip => topic.partitions.unwrap_or(1),
         _ => plan::compare(topic, &info["config"]).partitions,
@@ -63,7 +64,7 @@ pub(super) async fn subscribe(
             request.in_flight_max.max(1),
             connection.can_pin,
         );
-        let begin = Begin::from(request.start);
+        let begin = Begin::of(request.start, next);
         let standing = durable.ensure(&api, &connection.options, begin).await;
         let standing = standing.map_err(refused)?;
         if !connection.can_pin && standing.waiting > 0 {
