@@ -93,6 +93,20 @@ impl Outside {
         Ok(durables.iter().map(left).sum())
     }
 
+    /// How the durable of `group` on a partition of `topic` stands, of names that need no escape; fails if it is not there.
+    pub async fn durable(
+        &self,
+        stream: &str,
+        topic: &str,
+        group: &str,
+        partition: u32,
+    ) -> Result<jetstream::consumer::Info> {
+        let name = format!("{group}~{topic}~{partition}");
+        let stream = self.jetstream.get_stream(stream).await?;
+        let found = stream.consumer_info(&name).await;
+        found.with_context(|| format!("no durable `{name}`"))
+    }
+
     /// Deletes what a test made, on a server that may be others' too.
     pub async fn forget(&self, streams: &[&str]) -> Result<()> {
         for stream in streams {

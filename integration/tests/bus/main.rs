@@ -2,6 +2,7 @@
 //! reads what was recorded.
 
 mod close;
+mod consume;
 mod deleted;
 mod ensure;
 mod faults;

@@ -56,6 +56,8 @@ pub(super) struct Partition {
     heard: Duration,
     pulled: Duration,
     not_before: Duration,
+    /// When the server heard last that what is ready is waited with.
+    spoken_for: Duration,
     /// A reply subject of this durable, to ask back others.
     template: Option<Subject>,
 }
@@ -138,6 +140,7 @@ impl Partition {
             heard: Duration::ZERO,
             pulled: Duration::ZERO,
             not_before: Duration::ZERO,
+            spoken_for: Duration::ZERO,
             template: None,
         }
     }
@@ -196,7 +199,7 @@ impl Partition {
         }
         // Its handler is at it: the second one would run beside the first.
         if !self.out.contains_key(&sequence) {
-            self.ready.insert(sequence, fetched);
+            self.hold_ready(sequence, fetched, now);
         }
         if let Phase::Gather { since, need } = self.phase
             && (self.owed == 0 || self.ours() >= need)
@@ -205,6 +208,32 @@ impl Partition {
                 gathering: Some(since),
             };
         }
+    }
+
+    fn hold_ready(&mut self, sequence: u64, mut fetched: Fetched, now: Duration) {
+        if self.ready.is_empty() {
+            self.spoken_for = now;
+        }
+        // Nobody has tried it in between: it was here.
+        if let Some(known) = self.ready.get(&sequence) {
+            fetched.attempt = fetched.attempt.min(known.attempt);
+        }
+        self.ready.insert(sequence, fetched);
+    }
+
+    /// The deliveries that wait here for a handler, when the server must be told so again before it makes them anew.
+    pub(super) fn to_speak_for(&self, now: Duration, pace: &Pace) -> Vec<Subject> {
+        let soon = self.spoken_for + pace.ack_wait / 3;
+        if self.ready.is_empty() || now < soon {
+            return Vec::new();
+        }
+        let replies = self.ready.values().map(|fetched| fetched.reply.clone());
+        replies.collect()
+    }
+
+    /// The server was told.
+    pub(super) fn spoke_for(&mut self, now: Duration) {
+        self.spoken_for = now;
     }
 
     /// A status came for `pull`, of which `left` were not delivered.

@@ -30,9 +30,26 @@ impl NatsConsumer {
             {
                 self.repair(at).await?;
             }
+            self.speak_for(at).await?;
             self.pull(at).await?;
             self.touched.remove(&number);
         }
+        Ok(())
+    }
+
+    /// Says of what is held ready that it is not forgotten: it would come again, and count as if a handler had tried it.
+    async fn speak_for(&mut self, at: usize) -> Result<(), Failure> {
+        let now = self.now();
+        let waiting = self.partitions[at].to_speak_for(now, &self.pace);
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        for reply in waiting {
+            let progress = Bytes::from_static(b"+WPI");
+            let sent = self.api.client.publish(reply, progress).await;
+            sent.map_err(disconnected)?;
+        }
+        self.partitions[at].spoke_for(now);
         Ok(())
     }
 

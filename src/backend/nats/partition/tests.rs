@@ -219,3 +219,25 @@ fn a_durable_made_again_begins_with_what_was_not_answered() {
     assert_eq!(partition.resume_at("later"), Begin::At(1));
     assert_eq!(partition.phase, Phase::Probe);
 }
+
+#[test]
+fn what_waits_here_is_spoken_for_and_counts_no_attempt() {
+    let mut partition = open();
+    assert!(partition.to_speak_for(at(1000), &PACE).is_empty());
+    deliver(&mut partition, 6, 1000);
+    deliver(&mut partition, 7, 1005);
+    assert!(partition.to_speak_for(at(1009), &PACE).is_empty());
+    assert_eq!(partition.to_speak_for(at(1010), &PACE).len(), 2);
+    partition.spoke_for(at(1010));
+    assert!(partition.to_speak_for(at(1019), &PACE).is_empty());
+    // The server has lost patience all the same.
+    let again = Fetched {
+        attempt: 2,
+        ..fetched(6)
+    };
+    partition.on_delivery(6, again, Some("pin"), at(1011));
+    let first = partition
+        .take_next()
+        .map(|(sequence, it)| (sequence, it.attempt));
+    assert_eq!(first, Some((6, 1)));
+}
