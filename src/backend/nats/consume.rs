@@ -5,6 +5,7 @@
 //! Dropping the future of `next` loses nothing: a step changes the state only after its I/O.
 
 mod attend;
+mod watch;
 
 use super::api::Api;
 use super::connection::NatsConnection;
@@ -27,6 +28,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+pub(super) use watch::{GIVEN_UP, tell_drift};
 
 /// How long `close` may take to give back what was fetched.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
@@ -52,6 +54,10 @@ pub struct NatsConsumer {
     turn: usize,
     tick: Option<Task>,
     epoch: u64,
+    /// What the server says of deliveries that it makes no more, although nobody answered them.
+    given_up: Subscriber,
+    /// It has failed: another takes its place, and begins where it was.
+    failed: bool,
 }
 
 /// Which delivery an answer is for.
@@ -72,6 +78,7 @@ pub(super) struct Parts {
     pub(super) inbox: Subscriber,
     pub(super) prefix: String,
     pub(super) epoch: u64,
+    pub(super) given_up: Subscriber,
 }
 
 impl NatsConsumer {
@@ -85,6 +92,7 @@ impl NatsConsumer {
             inbox,
             prefix,
             epoch,
+            given_up,
         } = parts;
         let numbers: Vec<u32> = partitions.iter().map(|p| p.number).collect();
         Self {
@@ -107,6 +115,8 @@ impl NatsConsumer {
             turn: 0,
             tick: None,
             epoch,
+            given_up,
+            failed: false,
         }
     }
 
@@ -158,10 +168,18 @@ impl NatsConsumer {
     fn take(&mut self, message: Message) {
         let now = self.now();
         if let Some(token) = message.subject.strip_prefix(&*self.prefix) {
-            let mut tokens = token.split('.').map(str::parse::<u64>);
-            if let (Some(Ok(number)), Some(Ok(pull))) = (tokens.next(), tokens.next()) {
-                self.take_status(number as usize, pull, &message, now);
+            let Some((Ok(number), of)) = token.split_once('.').map(|(n, of)| (n.parse(), of))
+            else {
+                return;
+            };
+            match of.parse() {
+                Ok(pull) => self.take_status(number, pull, &message, now),
+                Err(_) => self.take_answer(number, of, &message, now),
             }
+            return;
+        }
+        if message.subject.starts_with(GIVEN_UP) {
+            self.take_given_up(&message, now);
             return;
         }
         let topic = &self.request.topic.name;
@@ -177,6 +195,10 @@ impl NatsConsumer {
         let Some(reply) = Reply::parse(&subject) else {
             return;
         };
+        if !reply.is_of(&partition.durable.name) {
+            // Of another partition's durable, which somebody made read this one as well: its own brings it too.
+            return;
+        }
         let pin = match (&message.headers, partition.durable.pins) {
             // The last: an earlier one would be the publisher's.
             (Some(headers), true) => headers.get_last("Nats-Pin-Id").map(ToString::to_string),
@@ -245,7 +267,7 @@ impl NatsConsumer {
 
     /// The next message, `Some(None)` when the tick is over first, or `None` when the connection is lost.
     async fn hear(&mut self) -> Option<Option<Message>> {
-        let (inbox, tick) = (&mut self.inbox, &mut self.tick);
+        let (inbox, given_up, tick) = (&mut self.inbox, &mut self.given_up, &mut self.tick);
         let runtime = self.host.runtime();
         let length = self
             .pace
@@ -256,6 +278,9 @@ impl NatsConsumer {
             if let Poll::Ready(next) = Pin::new(&mut *inbox).poll_next(cx) {
                 return Poll::Ready(next.map(Some));
             }
+            if let Poll::Ready(Some(advisory)) = Pin::new(&mut *given_up).poll_next(cx) {
+                return Poll::Ready(Some(Some(advisory)));
+            }
             let sleep = tick.get_or_insert_with(|| runtime.sleep(length));
             if sleep.as_mut().poll(cx).is_ready() {
                 *tick = None;
@@ -265,12 +290,8 @@ impl NatsConsumer {
         })
         .await
     }
-}
 
-impl Consumer for NatsConsumer {
-    type Token = Token;
-
-    async fn next(&mut self, room: bool) -> Result<Incoming<Token>, Failure> {
+    async fn next_incoming(&mut self, room: bool) -> Result<Incoming<Token>, Failure> {
         loop {
             if let Some(news) = self.news.pop_front() {
                 return Ok(news);
@@ -292,7 +313,7 @@ impl Consumer for NatsConsumer {
         }
     }
 
-    async fn answer(&mut self, token: &Token, answer: Answer) -> Result<(), Failure> {
+    async fn give_answer(&mut self, token: &Token, answer: Answer) -> Result<(), Failure> {
         let at = token.partition as usize;
         let reply: Subject = match self.partitions.get(at) {
             Some(partition) if partition.epoch == token.epoch => {
@@ -323,6 +344,22 @@ impl Consumer for NatsConsumer {
         // While a handler runs nobody calls `next`: keep the pin.
         self.pull(at).await
     }
+}
+
+impl Consumer for NatsConsumer {
+    type Token = Token;
+
+    async fn next(&mut self, room: bool) -> Result<Incoming<Token>, Failure> {
+        let next = self.next_incoming(room).await;
+        self.failed |= next.is_err();
+        next
+    }
+
+    async fn answer(&mut self, token: &Token, answer: Answer) -> Result<(), Failure> {
+        let answered = self.give_answer(token, answer).await;
+        self.failed |= answered.is_err();
+        answered
+    }
 
     async fn release(&mut self, _partition: u32, _epoch: u64) -> Result<(), Failure> {
         // The server does not wait: what was revoked is another's already, or begins anew here.
@@ -348,6 +385,7 @@ impl Consumer for NatsConsumer {
 
     async fn close(mut self) {
         let runtime = self.host.runtime().clone();
+        self.remember_places();
         // When the connection is lost there is nothing to give back to: the ack wait does it.
         let _ = timeout(&runtime, CLOSE_LIMIT, self.give_back()).await;
     }

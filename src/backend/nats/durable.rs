@@ -1,11 +1,13 @@
 //! Durables: the server's memory of how far a group is in a partition.
 
 use super::api::{Api, ApiError, code};
+use super::drift::{Drift, adapted, drift};
 use super::names;
 use super::options::Options;
 use super::when::rfc3339;
 use crate::backend::StartAt;
 use crate::config::TopicConfig;
+use crate::error::{Failure, FailureKind};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 
@@ -33,6 +35,14 @@ pub(super) enum Begin {
     Next,
     At(u64),
     Since(SystemTime),
+}
+
+/// A durable that is as we need it.
+#[derive(Debug)]
+pub(super) struct Ensured {
+    pub(super) standing: Standing,
+    /// What was otherwise, and is put right.
+    pub(super) drift: Option<Drift>,
 }
 
 /// What the server says of a durable.
@@ -90,29 +100,80 @@ impl Durable {
     }
 
     async fn info(&self, api: &Api) -> Result<Option<Value>, ApiError> {
-        let verb = format!("CONSUMER.INFO.{}.{}", self.stream, self.name);
-        api.look(&verb, code::CONSUMER_NOT_FOUND).await
+        api.look(&self.info_verb(), code::CONSUMER_NOT_FOUND).await
     }
 
     /// Makes it if it is not there, or changes what is not as we need it.
+    ///
+    /// One that reads something else than its partition is made anew at `place`: what it has skipped meanwhile does not come back
+    /// by itself. Where that is not known it is refused.
     pub(super) async fn ensure(
         &self,
         api: &Api,
         options: &Options,
         begin: Begin,
-    ) -> Result<Standing, ApiError> {
+        place: Option<Begin>,
+    ) -> Result<Ensured, ApiError> {
         let wanted = self.config(options, begin);
-        let config = match self.info(api).await? {
-            Some(info) if fits(&info["config"], &wanted) => return Ok(standing(&info)),
-            Some(info) => adapted(&info["config"], &wanted),
-            None => wanted,
+        let Some(info) = self.info(api).await? else {
+            return self.create(api, wanted, None).await;
         };
-        let verb = format!("CONSUMER.DURABLE.CREATE.{}.{}", self.stream, self.name);
-        let body = json!({ "stream_name": self.stream, "config": config });
-        Ok(standing(&api.call(&verb, &body).await?))
+        let Some(drift) = drift(&info["config"], &wanted) else {
+            return Ok(Ensured {
+                standing: standing(&info),
+                drift: None,
+            });
+        };
+        if !drift.misread {
+            let config = adapted(&info["config"], &wanted);
+            return self.create(api, config, Some(drift)).await;
+        }
+        let Some(place) = place else {
+            let text = format!(
+                "somebody changed what durable `{}` of stream `{}` reads ({}): put it back, or delete it to begin anew",
+                self.name, self.stream, drift.what
+            );
+            return Err(ApiError::Failed(Failure::new(FailureKind::Mismatch, text)));
+        };
+        self.delete(api).await?;
+        let wanted = self.config(options, place);
+        self.create(api, wanted, Some(drift)).await
     }
 
-    fn config(&self, options: &Options, begin: Begin) -> Value {
+    /// Makes it, or changes it.
+    async fn create(
+        &self,
+        api: &Api,
+        config: Value,
+        drift: Option<Drift>,
+    ) -> Result<Ensured, ApiError> {
+        let verb = self.create_verb();
+        let made = api.call(&verb, &self.create_body(config)).await?;
+        Ok(Ensured {
+            standing: standing(&made),
+            drift,
+        })
+    }
+
+    pub(super) fn info_verb(&self) -> String {
+        format!("CONSUMER.INFO.{}.{}", self.stream, self.name)
+    }
+
+    pub(super) fn create_verb(&self) -> String {
+        format!("CONSUMER.DURABLE.CREATE.{}.{}", self.stream, self.name)
+    }
+
+    pub(super) fn create_body(&self, config: Value) -> Value {
+        json!({ "stream_name": self.stream, "config": config })
+    }
+
+    /// Takes it away, if it is there.
+    pub(super) async fn delete(&self, api: &Api) -> Result<(), ApiError> {
+        let verb = format!("CONSUMER.DELETE.{}.{}", self.stream, self.name);
+        api.look(&verb, code::CONSUMER_NOT_FOUND).await.map(drop)
+    }
+
+    pub(super) fn config(&self, options: &Options, begin: Begin) -> Value {
         let mut config = json!({
             "durable_name": self.name,
             "description": "Made by clearway",
@@ -150,37 +211,7 @@ pub(super) fn pin_for(options: &Options) -> Duration {
     options.ack_wait.max(PIN_LEAST)
 }
 
-/// What we set and the server lets us change.
-const CHANGEABLE: [&str; 6] = [
-    "ack_wait",
-    "max_ack_pending",
-    "max_deliver",
-    "priority_groups",
-    "priority_policy",
-    "priority_timeout",
-];
-
-fn fits(there: &Value, wanted: &Value) -> bool {
-    CHANGEABLE
-        .iter()
-        .all(|field| there[*field] == wanted[*field])
-}
-
-/// `there` with our settings; where it begins and what we do not know stays.
-fn adapted(there: &Value, wanted: &Value) -> Value {
-    let mut config = there.clone();
-    for field in CHANGEABLE {
-        match wanted.get(field) {
-            Some(value) => config[field] = value.clone(),
-            None => {
-                config.as_object_mut().map(|fields| fields.remove(field));
-            }
-        }
-    }
-    config
-}
-
-fn standing(info: &Value) -> Standing {
+pub(super) fn standing(info: &Value) -> Standing {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     Standing {
         unanswered: number(&info["num_ack_pending"]),
@@ -215,18 +246,14 @@ mod tests {
     fn a_durable_that_was_made_fits() {
         for pins in [false, true] {
             let config = durable(pins).config(&options(), Begin::First);
-            assert!(fits(
-                &config,
-                &durable(pins).config(&options(), Begin::At(9))
-            ));
+            let other = durable(pins).config(&options(), Begin::At(9));
+            assert_eq!(drift(&config, &other), None);
             assert_eq!(config["filter_subject"], "orders.eu.2");
             assert_eq!(config["durable_name"], "billing~orders%2Eeu~2");
         }
         let plain = durable(false).config(&options(), Begin::First);
-        assert!(!fits(
-            &plain,
-            &durable(true).config(&options(), Begin::First)
-        ));
+        let pinned = durable(true).config(&options(), Begin::First);
+        assert!(drift(&plain, &pinned).is_some());
     }
 
     #[test]

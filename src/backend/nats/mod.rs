@@ -37,6 +37,7 @@ mod api;
 mod connect;
 mod connection;
 mod consume;
+mod drift;
 mod durable;
 mod ensure;
 mod headers;

@@ -21,6 +21,7 @@ pub(super) use reply::Reply;
 
 use super::durable::{Begin, Durable, Standing};
 use async_nats::{Message, Subject};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub(super) struct Partition {
     pub(super) out: BTreeMap<u64, Subject>,
     /// Where to begin if the durable has to be made again and nothing is out.
     next: u64,
+    /// The first sequence that another owner may have left, until that is here. Else the largest number.
+    left: u64,
     /// Asked for and not come yet.
     owed: u32,
     /// The last pull, and the first one whose end still matters.
@@ -58,6 +61,12 @@ pub(super) struct Partition {
     not_before: Duration,
     /// When the server heard last that what is ready is waited with.
     spoken_for: Duration,
+    /// When the durable was looked at last, to see whether somebody has changed it.
+    watched: Duration,
+    /// The configuration that puts the durable right.
+    pub(super) mend: Option<Value>,
+    /// Putting the durable right is not enough: it is to be made anew.
+    pub(super) is_to_be_replaced: bool,
     /// A reply subject of this durable, to ask back others.
     template: Option<Subject>,
 }
@@ -111,6 +120,8 @@ pub(super) struct Pace {
     pub(super) expires: Duration,
     /// How often the server says that a pull still waits.
     pub(super) heartbeat: Duration,
+    /// How often to see whether somebody has changed the durable.
+    pub(super) watch: Duration,
     /// How long a delivery may be unanswered.
     pub(super) ack_wait: Duration,
 }
@@ -134,6 +145,7 @@ impl Partition {
             ready: BTreeMap::new(),
             out: BTreeMap::new(),
             next: standing.floor + 1,
+            left: u64::MAX,
             owed: 0,
             pull: 0,
             pull_first: 0,
@@ -141,6 +153,9 @@ impl Partition {
             pulled: Duration::ZERO,
             not_before: Duration::ZERO,
             spoken_for: Duration::ZERO,
+            watched: Duration::ZERO,
+            mend: None,
+            is_to_be_replaced: false,
             template: None,
         }
     }
@@ -187,6 +202,10 @@ impl Partition {
     ) {
         self.heard = now;
         self.owed = self.owed.saturating_sub(1);
+        if matches!(self.phase, Phase::Probe) {
+            // What is below may be with another until the server has said that it is not.
+            self.left = self.left.min(self.next);
+        }
         self.next = self.next.max(sequence + 1);
         self.template = Some(fetched.reply.clone());
         if let Some(pin) = pin
@@ -323,6 +342,7 @@ impl Partition {
         let Phase::Look { gathering } = self.phase else {
             return Vec::new();
         };
+        self.note_left(standing);
         let ours = self.ours();
         let long = gathering.is_some_and(|since| {
             now.saturating_sub(since) > pace.ack_wait * 2 + Duration::from_secs(5)
@@ -339,6 +359,41 @@ impl Partition {
             None => self.others(standing),
             Some(_) => Vec::new(),
         }
+    }
+
+    /// Where to begin, if the durable were gone, by what the server says.
+    fn note_left(&mut self, standing: &Standing) {
+        let here = self.ours();
+        self.left = match standing.unanswered > here {
+            true => standing.floor + 1,
+            false => u64::MAX,
+        };
+        // The partition is another's: how far that one is, is how far the group is.
+        if self.phase == Phase::Probe && here == 0 {
+            self.next = standing.floor + 1;
+        }
+    }
+
+    /// Whether it is time to see whether somebody has changed the durable.
+    pub(super) fn is_to_be_watched(&self, now: Duration, pace: &Pace) -> bool {
+        !matches!(self.phase, Phase::Broken { .. }) && now >= self.watched + pace.watch
+    }
+
+    /// The server was asked.
+    pub(super) fn watches(&mut self, now: Duration) {
+        self.watched = now;
+    }
+
+    /// The server has said how the durable stands, and that it is as it must be.
+    pub(super) fn on_watched(&mut self, standing: &Standing) {
+        if matches!(self.phase, Phase::Probe | Phase::Open) {
+            self.note_left(standing);
+        }
+    }
+
+    /// The server has given up `sequence`: it must come again, whatever is behind it.
+    pub(super) fn on_given_up(&mut self, sequence: u64) {
+        self.next = self.next.min(sequence);
     }
 
     /// Where to ask back all that may be out and is not ours. The server ignores what is not.
@@ -378,6 +433,7 @@ impl Partition {
         let first = |sequences: Option<&u64>| sequences.copied().unwrap_or(u64::MAX);
         let at = first(self.out.keys().next())
             .min(first(self.ready.keys().next()))
+            .min(self.left)
             .min(self.next);
         Begin::At(at)
     }
@@ -395,6 +451,12 @@ impl Partition {
     /// It is not ours any more, or it is ours anew: what was fetched is void. Gives how many were out.
     pub(super) fn start_over(&mut self, epoch: u64) -> usize {
         self.forget_pulls();
+        // What was here is not answered: a durable made anew begins with it.
+        if let Begin::At(sequence) = self.resume_at(&self.born) {
+            self.next = sequence;
+        }
+        self.left = u64::MAX;
+        self.mend = None;
         self.phase = Phase::Probe;
         self.pin = None;
         self.epoch = epoch;

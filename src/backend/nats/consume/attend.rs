@@ -30,6 +30,7 @@ impl NatsConsumer {
             {
                 self.repair(at).await?;
             }
+            self.watch(at).await?;
             self.speak_for(at).await?;
             self.pull(at).await?;
             self.touched.remove(&number);
@@ -125,8 +126,19 @@ impl NatsConsumer {
         let partition = &mut self.partitions[at];
         let born = born.unwrap_or_default();
         let begin = partition.resume_at(&born);
-        let made = partition.durable.ensure(&self.api, &self.options, begin);
-        made.await.map_err(|error| error.into_failure())?;
+        let durable = &partition.durable;
+        if partition.is_to_be_replaced {
+            let deleted = durable.delete(&self.api).await;
+            deleted.map_err(|error| error.into_failure())?;
+            partition.is_to_be_replaced = false;
+        }
+        let durable = &partition.durable;
+        let made = durable.ensure(&self.api, &self.options, begin, Some(begin));
+        let made = made.await.map_err(|error| error.into_failure())?;
+        if let Some(drift) = made.drift.filter(|drift| drift.foreign) {
+            let number = partition.number;
+            super::tell_drift(&*self.host, &self.request, number, &drift.what);
+        }
         partition.made_again(born.clone());
         // In another stream the other durables are gone too, whether we have heard it or not.
         let now = self.now();
