@@ -123,6 +123,10 @@ impl Outside {
         for (setting, value) in settings {
             config[*setting] = value.clone();
         }
+        // Nothing is said by leaving it out.
+        if let Some(all) = config.as_object_mut() {
+            all.retain(|_, value| !value.is_null());
+        }
         let body = json!({ "stream_name": stream, "config": config });
         ask("DURABLE.CREATE", &body).await.map(drop)
     }

@@ -4,6 +4,7 @@
 mod close;
 mod consume;
 mod deleted;
+mod drift;
 mod ensure;
 mod faults;
 mod login;

@@ -391,9 +391,15 @@ impl Partition {
         }
     }
 
-    /// The server has given up `sequence`: it must come again, whatever is behind it.
-    pub(super) fn on_given_up(&mut self, sequence: u64) {
+    /// The server has given up `sequence`: it must come again, whatever is behind it. The durable is made anew, a moment later: others
+    /// are given up with it. Says whether this is the first.
+    pub(super) fn on_given_up(&mut self, sequence: u64, what: &str, now: Duration) -> bool {
         self.next = self.next.min(sequence);
+        if std::mem::replace(&mut self.is_to_be_replaced, true) {
+            return false;
+        }
+        let _ = self.break_down(what, now + CALM);
+        true
     }
 
     /// Where to ask back all that may be out and is not ours. The server ignores what is not.

@@ -130,10 +130,11 @@ impl NatsConsumer {
         let what = format!(
             "max_deliver: the server gave up position {sequence} after {deliveries} deliveries"
         );
-        partition.on_given_up(sequence);
-        partition.is_to_be_replaced = true;
-        let _ = partition.break_down(&what, now);
+        let first = partition.on_given_up(sequence, &what, now);
         let number = partition.number;
+        if !first {
+            return;
+        }
         self.touched.insert(number);
         tell_drift(&*self.host, &self.request, number, &what);
     }

@@ -273,7 +273,11 @@ fn what_was_taken_away_unanswered_is_where_a_durable_made_again_begins() {
     // Another has it, and the server says how far that one is.
     partition.on_watched(&standing(2, 40, 44));
     assert_eq!(partition.resume_at("then"), Begin::At(41));
-    partition.on_given_up(17);
+    assert!(partition.on_given_up(17, "too often", at(2)));
+    assert!(
+        !partition.on_given_up(18, "too often", at(2)),
+        "one word is enough"
+    );
     assert_eq!(partition.resume_at("then"), Begin::At(17));
 }
 
