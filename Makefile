@@ -10,7 +10,7 @@ SHELL := bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CARGO := cargo
 # The root package's features that need no broker to compile.
-FEATURES := --features nats
+FEATURES := --features nats,throttle,tower
 
 .PHONY: help verify test check models bugs race integration bench \
 	tools fmt clippy doc rust-version deny

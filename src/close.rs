@@ -74,7 +74,6 @@ pub(crate) fn begin<B: Backend>(core: &Arc<Core<B>>, limit: Duration) {
     }
     // Here and not in the task: nothing is admitted once the caller has said close.
     core.shared.admission.gate.close();
-    core.shared.admission.credit.close();
     let closing = core.clone();
     core.shared.runtime.spawn(
         "clearway-close",
@@ -95,8 +94,11 @@ async fn run<B: Backend>(core: &Arc<Core<B>>, limit: Duration) {
         }
     }
 
+    // No handler is left that could publish, and whoever waited outside for credit waits no more.
+    core.shared.admission.inner.close();
+    core.shared.admission.credit.close();
     let left = deadline.saturating_sub(runtime.now());
-    let drained = poll_fn(|cx| core.shared.admission.gate.poll_drained(cx));
+    let drained = poll_fn(|cx| core.shared.admission.poll_drained(cx));
     report.drained = timeout(runtime, left, drained).await.is_some();
     settle_rest(core, &mut report);
 

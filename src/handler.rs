@@ -12,7 +12,7 @@ use std::time::Duration;
 pub type HandlerError = Box<dyn Error + Send + Sync>;
 
 /// An envelope in a handler's hands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Delivery<T> {
     /// What it carries, decoded.

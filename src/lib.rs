@@ -60,7 +60,9 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod answer;
 pub mod backend;
+mod batch;
 mod bus;
 mod close;
 mod codec;
@@ -75,6 +77,7 @@ mod events;
 mod handle;
 mod handler;
 mod health;
+mod inside;
 mod metrics;
 mod middleware;
 #[doc(hidden)]
@@ -98,6 +101,7 @@ pub use backend::memory;
 #[cfg(feature = "nats")]
 pub use backend::nats;
 pub use backend::{Position, StartAt};
+pub use batch::{BatchHandler, BatchOutcome};
 pub use bus::{Bus, BusBuilder};
 pub use close::{CloseReport, TopicReport};
 #[cfg(feature = "json")]
@@ -115,8 +119,13 @@ pub use handle::{BatchReport, Publish, PublishFuture, Topic};
 pub use handler::{Delivery, Handler, HandlerError, Outcome};
 pub use health::{Component, HealthReport};
 pub use metrics::{Latency, Metrics};
+pub use middleware::concurrency::Concurrency;
 pub use middleware::dead_letter::{self, DeadLetter, OnFailure};
 pub use middleware::retry::Retry;
+#[cfg(feature = "throttle")]
+pub use middleware::throttle::Throttle;
+pub use middleware::trace::Trace;
+pub use middleware::{Layers, Middleware};
 pub use receipt::{Receipt, ReceiptFuture};
 pub use redrive::{RedriveError, RedriveReport};
 pub use results::{Overflow, PublishResult, PublishResults};

@@ -1,6 +1,7 @@
 //! Redrive: dead letters go back to the topic that they came from.
 
 use crate::bus::Bus;
+use crate::consume::options::Order;
 use crate::envelope::Envelope;
 use crate::error::{PublishError, SubscribeError};
 use crate::middleware::dead_letter::{header, kept};
@@ -44,7 +45,9 @@ impl Bus {
     /// behind it.
     pub async fn redrive(&self, topic: &str, limit: u64) -> Result<RedriveReport, RedriveError> {
         let letters = self.raw_topic(topic).map_err(RedriveError::Publish)?;
-        let mut deliveries = letters.subscription(GROUP).stream().await?;
+        // One at a time, in the order of the log; and one that has to stay holds up none behind it.
+        let subscription = letters.subscription(GROUP).order(Order::Unordered);
+        let mut deliveries = subscription.concurrency(1).stream().await?;
         let report = self.put_all_back(&mut deliveries, limit).await;
         // What was handed out and not put back is left unanswered.
         deliveries.subscription().drain(Duration::ZERO).await;

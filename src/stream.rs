@@ -1,5 +1,6 @@
 //! Deliveries as a stream: the same engine, with the handler outside.
 
+use crate::answer::Answer;
 use crate::error::SubscribeError;
 use crate::handler::{Delivery, Handler, HandlerError, Outcome};
 use crate::protocol::sync::Mutex;
@@ -27,7 +28,7 @@ pub struct Deliveries<T> {
 #[must_use = "dropped without an answer it has failed"]
 pub struct StreamDelivery<T> {
     delivery: Delivery<T>,
-    answer: Arc<Answer>,
+    answer: Arc<Answer<Outcome>>,
 }
 
 /// The handler that hands out.
@@ -41,16 +42,6 @@ struct Waiting<T> {
     reader: Option<Waker>,
     /// The handler is gone: no delivery comes any more.
     ended: bool,
-}
-
-/// The place of one answer.
-struct Answer(Mutex<Told>);
-
-#[derive(Default)]
-struct Told {
-    /// `Some(None)`: there will be none.
-    outcome: Option<Option<Outcome>>,
-    worker: Option<Waker>,
 }
 
 /// Nobody has answered a delivery.
@@ -162,7 +153,7 @@ impl<T: fmt::Debug> fmt::Debug for StreamDelivery<T> {
 
 impl<T: Send + 'static> Handler<T> for HandOut<T> {
     async fn handle(&self, delivery: Delivery<T>) -> Result<Outcome, HandlerError> {
-        let answer = Arc::new(Answer(Mutex::default()));
+        let answer = Arc::new(Answer::new());
         self.0.push(StreamDelivery {
             delivery,
             answer: answer.clone(),
@@ -204,28 +195,6 @@ impl<T> Drop for HandOut<T> {
         let reader = waiting.reader.take();
         drop(waiting);
         reader.into_iter().for_each(Waker::wake);
-    }
-}
-
-impl Answer {
-    /// The first counts.
-    fn tell(&self, outcome: Option<Outcome>) {
-        let mut told = self.0.lock();
-        told.outcome.get_or_insert(outcome);
-        let worker = told.worker.take();
-        drop(told);
-        worker.into_iter().for_each(Waker::wake);
-    }
-
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
-        let mut told = self.0.lock();
-        match told.outcome.take() {
-            Some(outcome) => Poll::Ready(outcome),
-            None => {
-                told.worker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::backend::StartAt;
 use crate::backend::any::{Any, AnyRoute};
+use crate::batch::{Batch, BatchHandler, Gather};
 use crate::codec::Codec;
 use crate::consume::options::{Options, Order, Recovery};
 use crate::consume::{self, Wanted};
@@ -9,8 +10,17 @@ use crate::core::Core;
 use crate::envelope::Envelope;
 use crate::error::{PublishError, SubscribeError};
 use crate::handler::Handler;
+#[cfg(feature = "tower")]
+use crate::handler::{Delivery, HandlerError, Outcome};
+use crate::middleware::concurrency::Concurrency;
 use crate::middleware::dead_letter::{DeadLetters, OnFailure};
 use crate::middleware::retry::Retry;
+#[cfg(feature = "throttle")]
+use crate::middleware::throttle::Throttle;
+#[cfg(feature = "tower")]
+use crate::middleware::tower::Served;
+use crate::middleware::trace::Trace;
+use crate::middleware::{Layers, Middleware};
 use crate::protocol::credit::Budget;
 use crate::publish::{self, Target};
 use crate::receipt::ReceiptFuture;
@@ -18,6 +28,7 @@ use crate::stream::{self, Deliveries};
 use crate::subscription::Subscription;
 use crate::topic::TopicState;
 use std::fmt;
+use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,12 +59,13 @@ use std::time::Duration;
 /// # Ok(()) }
 /// ```
 #[must_use = "it begins with a handler"]
-pub struct SubscriptionBuilder<'t, T, C> {
+pub struct SubscriptionBuilder<'t, T, C, L = ()> {
     core: &'t Arc<Core<Any>>,
     topic: &'t Arc<TopicState<AnyRoute>>,
     codec: &'t Arc<C>,
     group: Arc<str>,
     options: Options,
+    layers: L,
     values: PhantomData<fn() -> T>,
 }
 
@@ -74,10 +86,17 @@ where
             codec,
             group: group.into(),
             options: Options::default(),
+            layers: (),
             values: PhantomData,
         }
     }
+}
 
+impl<'t, T, C, L> SubscriptionBuilder<'t, T, C, L>
+where
+    T: Send + 'static,
+    C: Codec<T>,
+{
     /// What runs one after the other. By key, unless this says something else.
     pub fn order(mut self, order: Order) -> Self {
         self.options.order = order;
@@ -149,34 +168,151 @@ where
         self
     }
 
+    /// Shares its handlers' places with the other subscriptions that were given the same. See [`Concurrency`].
+    pub fn shared(mut self, concurrency: &Concurrency) -> Self {
+        self.options.shared = Some(concurrency.clone());
+        self
+    }
+
+    /// Takes no more than this from the broker. In recovery the pace of [`Recovery`] holds as well.
+    #[cfg(feature = "throttle")]
+    pub fn throttle(mut self, throttle: Throttle) -> Self {
+        self.options.throttle = Some(throttle);
+        self
+    }
+
+    /// Handles no more than this of each key. A key that has had its share waits, the others go on; an envelope without
+    /// a key does not wait. Takes a lock for the table of keys with each delivery.
+    #[cfg(feature = "throttle")]
+    pub fn throttle_by_key(mut self, throttle: Throttle) -> Self {
+        self.options.throttle_by_key = Some(throttle);
+        self
+    }
+
+    /// Runs each attempt in a span. See [`Trace`].
+    pub fn trace(mut self, trace: Trace) -> Self {
+        self.options.trace = Some(trace);
+        self
+    }
+
+    /// Puts code around the handler. The first that is given is the outermost. See [`Middleware`].
+    pub fn middleware<M: Middleware<T>>(
+        self,
+        middleware: M,
+    ) -> SubscriptionBuilder<'t, T, C, (L, M)> {
+        SubscriptionBuilder {
+            core: self.core,
+            topic: self.topic,
+            codec: self.codec,
+            group: self.group,
+            options: self.options,
+            layers: (self.layers, middleware),
+            values: PhantomData,
+        }
+    }
+}
+
+impl<T, C, L> SubscriptionBuilder<'_, T, C, L>
+where
+    T: Send + 'static,
+    C: Codec<T>,
+    L: Layers<T>,
+{
     /// Begins the subscription with this handler.
     ///
     /// # Errors
     ///
     /// When this bus has a subscription for the topic and group already, when the topic cannot be ensured, when a setting
     /// cannot be meant, or when the backend cannot do it.
-    pub async fn handler<H: Handler<T>>(self, handler: H) -> Result<Subscription, SubscribeError> {
+    // Not an `async fn`: that this can be sent is said here, once, and not found out wherever it is awaited.
+    pub fn handler<H: Handler<T>>(
+        self,
+        handler: H,
+    ) -> impl Future<Output = Result<Subscription, SubscribeError>> + Send {
         let dead_letters = match &self.options.on_failure {
-            OnFailure::DeadLetter(letters) => Some(dead_letters(self.core, &letters.topic)?),
-            _ => None,
+            OnFailure::DeadLetter(letters) => dead_letters(self.core, &letters.topic).map(Some),
+            _ => Ok(None),
         };
-        let wanted = Wanted {
-            topic: self.topic.clone(),
-            group: self.group,
-            options: self.options,
-            dead_letters,
-            codec: self.codec.clone(),
-            handler,
-        };
-        consume::subscribe(self.core, wanted).await
+        let handler = self.layers.around(handler);
+        let (core, topic, codec) = (self.core, self.topic.clone(), self.codec.clone());
+        let (group, options) = (self.group, self.options);
+        async move {
+            let wanted = Wanted {
+                topic,
+                group,
+                options,
+                dead_letters: dead_letters?,
+                codec,
+                handler,
+            };
+            consume::subscribe(core, wanted).await
+        }
     }
-}
 
-impl<T, C> SubscriptionBuilder<'_, T, C>
-where
-    T: Send + 'static,
-    C: Codec<T>,
-{
+    /// Begins the subscription with a handler of several deliveries at a time: at most `deliveries_max`, and as many as there
+    /// are when the first has waited for `fill_max`.
+    ///
+    /// Each key is in a batch at most once, and in one batch at a time. Each delivery is settled, or fails and is tried again, by itself; the
+    /// subscription's timeout is over the filling and the handler together. There are as many workers as a batch has
+    /// deliveries, or more if [`concurrency`](Self::concurrency) says so: with twice as many two batches are handled at a time.
+    ///
+    /// ```
+    /// use clearway::{Delivery, HandlerError};
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = clearway::Bus::connect("memory://").await?;
+    /// let orders = bus.topic::<u32>("orders")?;
+    /// let billing = orders
+    ///     .subscription("billing")
+    ///     .batch(100, Duration::from_millis(20), |orders: Vec<Delivery<u32>>| async move {
+    ///         println!("bills {} orders", orders.len());
+    ///         Ok::<_, HandlerError>(())
+    ///     })
+    ///     .await?;
+    /// # bus.close(Duration::from_secs(1)).await;
+    /// # let _ = billing;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`handler`](Self::handler).
+    pub fn batch<H: BatchHandler<T>>(
+        mut self,
+        deliveries_max: usize,
+        fill_max: Duration,
+        handler: H,
+    ) -> impl Future<Output = Result<Subscription, SubscribeError>> + Send {
+        let batch = Batch {
+            deliveries_max: deliveries_max.max(1),
+            fill_max,
+        };
+        self.options.concurrency = self.options.concurrency.max(batch.deliveries_max);
+        let runtime = self.core.shared.runtime.clone();
+        self.handler(Gather::new(batch, runtime, handler))
+    }
+
+    /// Begins the subscription with a tower service in the place of a handler, with whatever layers are around it. It is cloned for each
+    /// attempt.
+    ///
+    /// # Errors
+    ///
+    /// As [`handler`](Self::handler).
+    #[cfg(feature = "tower")]
+    pub fn service<S>(
+        self,
+        service: S,
+    ) -> impl Future<Output = Result<Subscription, SubscribeError>> + Send
+    where
+        S: tower_service::Service<Delivery<T>> + Clone + Send + Sync + 'static,
+        S::Response: Into<Outcome>,
+        S::Error: Into<HandlerError>,
+        S::Future: Send,
+    {
+        self.handler(Served(service))
+    }
+
     /// Begins the subscription with a stream in the place of a handler.
     ///
     /// ```
@@ -194,13 +330,14 @@ where
     /// # Errors
     ///
     /// As [`handler`](Self::handler).
-    pub async fn stream(self) -> Result<Deliveries<T>, SubscribeError> {
+    pub fn stream(self) -> impl Future<Output = Result<Deliveries<T>, SubscribeError>> + Send {
         let (hand_out, between) = stream::hand_out();
-        Deliveries::new(self.handler(hand_out).await, between)
+        let subscribed = self.handler(hand_out);
+        async move { Deliveries::new(subscribed.await, between) }
     }
 }
 
-impl<T, C> fmt::Debug for SubscriptionBuilder<'_, T, C> {
+impl<T, C, L> fmt::Debug for SubscriptionBuilder<'_, T, C, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SubscriptionBuilder")
             .field("topic", &self.topic.name)

@@ -30,8 +30,10 @@ pub struct Subscription {
 /// What is asked of the task that consumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ask {
-    /// Deliveries. Withdrawn: no more of them, and then the end.
+    /// Deliveries.
     Deliveries,
+    /// No more deliveries, whatever else is asked, and the end when those that were taken are settled.
+    End,
     /// The end at once.
     Kill,
     /// How it stands; each question once.
@@ -68,7 +70,7 @@ pub struct SubscriptionStatus {
     pub recovery: bool,
     /// Deliveries taken from the broker and not settled.
     pub in_flight: usize,
-    /// Of these, those that wait for another attempt.
+    /// Of these, those that wait: for another attempt, or because of their key's limit.
     pub retrying: usize,
     /// Keys that have a delivery in flight.
     pub lanes: usize,
@@ -194,8 +196,10 @@ impl Subscription {
             Ask::Status(notes.questions)
         };
         let version = control.interest.want(question, Want::Active);
+        // Also when nobody waits for the answer any more.
+        let asked = Asked(control, question);
         let answered = control.applied(version).await;
-        control.interest.withdraw(&question);
+        drop(asked);
         let notes = control.notes.lock();
         let mut status = notes.status.clone();
         status.last_error = notes.last_error.clone();
@@ -241,6 +245,15 @@ impl fmt::Debug for Subscription {
     }
 }
 
+/// A question, until it has its answer.
+struct Asked<'c>(&'c Control, Ask);
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.0.interest.withdraw(&self.1);
+    }
+}
+
 impl Control {
     pub(crate) fn new(topic: Arc<str>, group: Arc<str>, held: bool) -> Self {
         let interest = Interest::new();
@@ -257,7 +270,7 @@ impl Control {
         }
     }
 
-    /// Changes what is wanted, unless it is to end.
+    /// Changes what is wanted. Once it is to end nothing follows from that.
     fn want(&self, want: Want) {
         self.interest.want(Ask::Deliveries, want);
     }
@@ -312,7 +325,7 @@ impl Control {
 
     fn stop(&self, deadline: Duration) {
         self.notes.lock().deadline.get_or_insert(deadline);
-        self.interest.withdraw(&Ask::Deliveries);
+        self.interest.want(Ask::End, Want::Active);
     }
 
     async fn close(&self, runtime: &Arc<dyn Runtime>, deadline: Duration) -> DrainReport {

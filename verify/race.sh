@@ -35,6 +35,8 @@ tests() { cat "$@" | sed -n 's/^test result: .* \([0-9]*\) passed; .*/\1/p' | aw
 status=0
 echo "race: the tests of the bus"
 "${sanitized[@]}" -p clearway --test '*' 2>&1 | tee "$logs/bus" || status=1
+# Lanes, intake and workers, from outside.
+"${sanitized[@]}" -p clearway-verify --test conformance 2>&1 | tee -a "$logs/bus" || status=1
 echo "race: the models' plain-threads world"
 "${sanitized[@]}" -p clearway-models --lib --test race -- under_threads control_without the_cell 2>&1 | tee "$logs/models" || status=1
 
@@ -59,7 +61,7 @@ if [ "$seen" -gt 0 ]; then
   # Once more at the end, where the end of a long log is all that is kept: each report without its deep frames.
   echo "race: the reports, their first frames:" >&2
   sed -n '/WARNING: ThreadSanitizer/,/^SUMMARY: ThreadSanitizer/p' "$logs/bus" "$logs/models" |
-    grep -E 'ThreadSanitizer|^  [A-Z]|^    #([0-9]|1[0-9]) ' | cut -c1-200 | head -n 400 >&2
+    grep -E 'ThreadSanitizer|^  [A-Z]|^    #([0-9]|1[0-9]) ' | cut -c1-200 | sed -n '1,400p' >&2
 fi
 [ "$(tests "$logs/bus")" -gt 0 ] && [ "$(tests "$logs/models")" -gt 0 ] || { echo "race: a part ran no test" >&2; status=1; }
 echo "race: $(tests "$logs/bus") tests of the bus and $(tests "$logs/models") of the models on real threads: $seen reports;" \

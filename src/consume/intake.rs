@@ -26,6 +26,8 @@ use crate::events::BusEvent;
 use crate::metrics::Counter;
 use crate::middleware::dead_letter::{OnFailure, Spent};
 use crate::middleware::dedup::{Dedup, Known};
+#[cfg(feature = "throttle")]
+use crate::middleware::throttle::Limiter;
 use crate::protocol::gate::Gate;
 use crate::protocol::interest::Want;
 use crate::protocol::lane::{Back, Dispatcher, Full, Lanes, Parked, lanes};
@@ -87,6 +89,8 @@ pub(super) struct Intake {
     spent: Spent,
     suspects: Suspects,
     pace: Option<Pace>,
+    #[cfg(feature = "throttle")]
+    limiter: Option<Limiter>,
     /// Given free at the end.
     _place: super::Place,
 }
@@ -103,6 +107,7 @@ struct Stashed {
 /// A delivery of an id that another one has.
 struct Double {
     id: Uuid,
+    position: Position,
     token: AnyToken,
     progress: Progress,
     /// The other one was settled.
@@ -138,7 +143,6 @@ impl Intake {
             out: Out::new(options.slots()),
             partitions: Partitions::new(options.window()),
             dispatcher: lanes(options.lanes(), slots, workers, hasher.clone()),
-            core,
             topic,
             workers: Arc::new(Gate::new()),
             stashed: None,
@@ -157,6 +161,10 @@ impl Intake {
             spent: Spent::default(),
             suspects: Suspects::default(),
             pace: options.recovery.clone().map(Pace::new),
+            #[cfg(feature = "throttle")]
+            limiter: (options.throttle.as_ref())
+                .map(|throttle| Limiter::new(throttle, core.shared.runtime.clone())),
+            core,
             options,
             _place: place,
         }
@@ -185,7 +193,7 @@ impl Intake {
                 }
             }
         }
-        let report = self.end().await;
+        let report = self.end(&mut consumer).await;
         if let Some(consumer) = consumer {
             consumer.close().await;
         }
@@ -215,12 +223,20 @@ impl Intake {
                 Happened::Back(back) => self.take_back(back, consumer).await,
                 Happened::Heard(Ok(incoming)) => {
                     self.hear(incoming);
-                    self.answer_doubles(consumer).await
+                    Ok(())
                 }
                 Happened::Heard(Err(failure)) => Err(failure),
                 Happened::Due => self.on_time(consumer).await,
             };
-            if let Err(failure) = served {
+            // Whatever has happened may have made room.
+            if let Some(stashed) = self.stashed.take() {
+                self.deliver(stashed);
+            }
+            let answered = match served {
+                Ok(()) => self.answer_doubles(consumer).await,
+                lost => lost,
+            };
+            if let Err(failure) = answered {
                 return End::Lost(failure);
             }
         }
@@ -228,6 +244,7 @@ impl Intake {
 
     /// Waits for whatever comes first. What has come back goes before what is new.
     async fn wait(&mut self, consumer: &mut Option<AnyConsumer>) -> Happened {
+        let takes = self.takes();
         let due = self.due(consumer.as_ref());
         self.events = self.events.wrapping_add(1);
         if self.events.is_multiple_of(LOOK_AT_CLOCK_EVERY)
@@ -235,7 +252,6 @@ impl Intake {
         {
             return Happened::Due;
         }
-        let takes = self.takes();
         let mut next = pin!(async {
             match consumer {
                 Some(consumer) => consumer.next(takes).await,
@@ -276,7 +292,7 @@ impl Intake {
     }
 
     /// Ends the workers, and lists what was not settled.
-    async fn end(&mut self) -> DrainReport {
+    async fn end(&mut self, consumer: &mut Option<AnyConsumer>) -> DrainReport {
         self.workers.close();
         if self.killed {
             self.dispatcher.kill();
@@ -287,19 +303,31 @@ impl Intake {
         let ended = timeout(&self.core.shared.runtime, KILL_LIMIT, ended).await;
         // A handler that blocks its thread cannot be dropped. What it answers is not looked at any more.
         let blocked = ended.is_none();
+        let mut left = Vec::new();
         while let Some(back) = self.dispatcher.take_back() {
-            if let Back::Done(job) = back {
-                self.out.remove(job.number);
+            let Back::Done(job) = back else {
+                continue;
+            };
+            self.done(&job);
+            let (token, id) = (self.out.remove(job.number).token, job.envelope.id);
+            if let (true, Some(token), Some(consumer)) = (job.is_settled(), token, &mut *consumer)
+                && consumer.answer(&token, Answer::Ack).await.is_err()
+            {
+                // The broker has not heard of it.
+                left.push((job.position, id));
             }
         }
-        let mut left: Vec<_> = (self.out.iter())
-            .filter(|delivered| delivered.token.is_some())
-            .map(|delivered| LeftDelivery {
-                position: delivered.position,
-                id: delivered.id,
-            })
+        // Of a consumer that cannot hear it any more: it is closed next, and they come again.
+        let _ = self.answer_doubles(consumer).await;
+        let out = self.out.iter();
+        let out = out.filter(|delivered| delivered.token.is_some());
+        left.extend(out.map(|delivered| (delivered.position, delivered.id)));
+        left.extend((self.doubles.iter()).map(|double| (double.position, double.id)));
+        left.extend((self.stashed.iter()).map(|stashed| (stashed.position, stashed.envelope.id)));
+        left.sort();
+        let left: Vec<_> = (left.into_iter())
+            .map(|(position, id)| LeftDelivery { position, id })
             .collect();
-        left.sort_by_key(|left| left.position);
         DrainReport {
             drained: left.is_empty(),
             left,

@@ -31,6 +31,9 @@ pub(super) struct Job {
     pub(super) verdict: Verdict,
     /// Whether the subscription was in recovery when it took this. What runs it never looks again.
     pub(super) recovery: bool,
+    /// Whether its key's limit has let it in.
+    #[cfg(feature = "throttle")]
+    pub(super) admitted: bool,
 }
 
 /// Where a delivery counts in its partition.
@@ -63,6 +66,13 @@ pub(super) enum Verdict {
     Again(Duration),
     /// Again at once: others wait for the worker.
     Yields,
+}
+
+impl Job {
+    /// Whether it is done with, and the broker is to hear so.
+    pub(super) fn is_settled(&self) -> bool {
+        matches!(self.verdict, Verdict::Settled | Verdict::Buried)
+    }
 }
 
 impl Progress {

@@ -33,6 +33,8 @@ use crate::ensure::ensured;
 use crate::error::{Failure, FailureKind, SubscribeError};
 use crate::handler::Handler;
 use crate::middleware::dead_letter::DeadLetters;
+#[cfg(feature = "throttle")]
+use crate::middleware::throttle::KeyLimiter;
 use crate::subscription::{Control, DrainReport, Subscription, Unavailable};
 use crate::topic::TopicState;
 use foldhash::SharedSeed;
@@ -101,6 +103,9 @@ where
         dead_letters,
         lanes: intake.lanes(),
         workers: intake.workers(),
+        #[cfg(feature = "throttle")]
+        key_limiter: (options.throttle_by_key.as_ref())
+            .map(|throttle| KeyLimiter::new(throttle, core.shared.runtime.clone())),
         codec,
         handler,
         values: PhantomData,

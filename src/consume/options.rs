@@ -2,8 +2,12 @@
 
 use crate::backend::StartAt;
 use crate::error::SubscribeError;
+use crate::middleware::concurrency::Concurrency;
 use crate::middleware::dead_letter::OnFailure;
 use crate::middleware::retry::Retry;
+#[cfg(feature = "throttle")]
+use crate::middleware::throttle::Throttle;
+use crate::middleware::trace::Trace;
 use crate::protocol::credit::Budget;
 use crate::protocol::mode::Thresholds;
 use std::sync::Arc;
@@ -36,6 +40,12 @@ pub(crate) struct Options {
     pub(crate) held: bool,
     pub(crate) dedup: Option<usize>,
     pub(crate) recovery: Option<Recovery>,
+    pub(crate) shared: Option<Concurrency>,
+    pub(crate) trace: Option<Trace>,
+    #[cfg(feature = "throttle")]
+    pub(crate) throttle: Option<Throttle>,
+    #[cfg(feature = "throttle")]
+    pub(crate) throttle_by_key: Option<Throttle>,
 }
 
 /// What a subscription does about being far behind: above one threshold it enters recovery, below another, once that has
@@ -122,6 +132,12 @@ impl Default for Options {
             held: false,
             dedup: None,
             recovery: None,
+            shared: None,
+            trace: None,
+            #[cfg(feature = "throttle")]
+            throttle: None,
+            #[cfg(feature = "throttle")]
+            throttle_by_key: None,
         }
     }
 }

@@ -5,13 +5,18 @@
 use super::job::{Failed, Job, Verdict};
 use super::options::Options;
 use super::timer::Timer;
+use crate::backend::Backend;
 use crate::backend::any::Any;
 use crate::codec::Codec;
 use crate::core::Core;
 use crate::handler::{Delivery, Handler, HandlerError, Outcome};
+use crate::inside::Inside;
 use crate::metrics::Counter;
 use crate::middleware::dead_letter::{DeadLetters, OnFailure, Origin, dead_letter};
 use crate::middleware::panic::caught;
+#[cfg(feature = "throttle")]
+use crate::middleware::throttle::KeyLimiter;
+use crate::middleware::trace::{self, About};
 use crate::protocol::gate::{Gate, Pass};
 use crate::protocol::lane::{Lanes, Run};
 use crate::subscription::Control;
@@ -20,6 +25,9 @@ use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+#[cfg(feature = "throttle")]
+use std::time::Duration;
+use tracing::Instrument;
 
 /// After so many deliveries of one lane the others have their turn.
 const TURN: u32 = 64;
@@ -32,6 +40,8 @@ pub(super) struct Stage<T, C, H> {
     pub(super) dead_letters: Option<DeadLetters>,
     pub(super) lanes: Arc<Lanes<Job>>,
     pub(super) workers: Arc<Gate>,
+    #[cfg(feature = "throttle")]
+    pub(super) key_limiter: Option<KeyLimiter>,
     pub(super) codec: Arc<C>,
     pub(super) handler: H,
     pub(super) values: PhantomData<fn() -> T>,
@@ -68,7 +78,7 @@ impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Stage<T, C, H> {
             run.verdict = Verdict::None;
             let verdict = {
                 let mut judged = pin!(self.judge(&mut run, timer));
-                poll_fn(|cx| match judged.as_mut().poll(cx) {
+                poll_fn(|cx| match self.inside(|| judged.as_mut().poll(cx)) {
                     Poll::Ready(verdict) => Poll::Ready(Some(verdict)),
                     Poll::Pending => self.lanes.poll_killed(worker, cx).map(|()| None),
                 })
@@ -98,6 +108,10 @@ impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Stage<T, C, H> {
         if job.progress.is_stale() {
             return Verdict::Stale;
         }
+        #[cfg(feature = "throttle")]
+        if let Some(wait) = self.throttled(job) {
+            return Verdict::Again(wait);
+        }
         if job.failed.is_none() {
             match self.attempt(job, timer).await {
                 Ok(Outcome::Ack) => return self.settle(job, Counter::HandlerAcks),
@@ -126,8 +140,46 @@ impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Stage<T, C, H> {
         self.bury(job).await
     }
 
-    /// One attempt, with its panics and its time limit.
+    /// How long this delivery has to wait because of its key's limit: asked until it has not, and not at its later attempts.
+    #[cfg(feature = "throttle")]
+    fn throttled(&self, job: &mut Job) -> Option<Duration> {
+        if std::mem::replace(&mut job.admitted, true) {
+            return None;
+        }
+        let wait = self.key_limiter.as_ref()?.wait(job.envelope.key.as_ref()?);
+        job.admitted = wait.is_none();
+        wait
+    }
+
+    /// One attempt, when there is a place for it, in its span.
     async fn attempt(&self, job: &Job, timer: &mut Timer) -> Result<Outcome, Failure> {
+        let _seat = match &self.options.shared {
+            Some(shared) => Some(shared.seat().await),
+            None => None,
+        };
+        let Some(trace) = &self.options.trace else {
+            return self.handle(job, timer).await;
+        };
+        let span = trace.span(&About {
+            system: self.core.backend.name(),
+            topic: &self.control.topic,
+            group: &self.control.group,
+            position: job.position,
+            envelope: &job.envelope,
+            attempt: job.attempt,
+        });
+        let outcome = self.handle(job, timer).instrument(span.clone()).await;
+        match &outcome {
+            Ok(Outcome::Reject(_)) => trace::failed(&span, "rejected"),
+            Err(Failure::Undecodable(_)) => trace::failed(&span, "undecodable"),
+            Err(Failure::Handler(_)) => trace::failed(&span, "handler"),
+            Ok(_) => {}
+        }
+        outcome
+    }
+
+    /// Calls the handler, with its panics and its time limit.
+    async fn handle(&self, job: &Job, timer: &mut Timer) -> Result<Outcome, Failure> {
         self.counters(Counter::Delivered);
         if job.attempt > 1 {
             self.counters(Counter::Redelivered);
@@ -238,6 +290,12 @@ impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Stage<T, C, H> {
                 .retry
                 .pause(job.failures, self.core.shared.runtime.random()),
         )
+    }
+
+    /// Whatever a handler publishes while it is polled is its own, also when the bus closes.
+    fn inside<O>(&self, poll: impl FnOnce() -> O) -> O {
+        let _while_polled = Inside::of(&self.core.shared.admission);
+        poll()
     }
 
     fn counters(&self, counter: Counter) {

@@ -53,7 +53,8 @@ impl Retry {
         }
     }
 
-    /// The first pause and the longest. To each a random part of it is added, at most as much again as the first.
+    /// The first pause and the longest. To each a random part of the first is added; none is longer than
+    /// the longest.
     pub fn delays(mut self, min: Duration, max: Duration) -> Self {
         (self.delay_min, self.delay_max) = (min, max.max(min));
         self

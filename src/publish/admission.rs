@@ -6,6 +6,7 @@
 use crate::backend::Outcome;
 use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind, FullReason, PublishError};
+use crate::inside::is_inside;
 use crate::metrics::{Counter, Counters};
 use crate::protocol::credit::{Budget, Credit, Refused, Waiter};
 use crate::protocol::gate::{Gate, Pass};
@@ -19,9 +20,13 @@ use std::time::Duration;
 pub(crate) const ORDERED: u8 = 1;
 /// The result reader was promised this one; its credit comes back when it is read.
 pub(crate) const TOLD: u8 = 2;
+/// A handler's own, through the inner gate: begun after the outer one was shut.
+const INSIDE: u8 = 4;
 
 pub(crate) struct Admission {
     pub(crate) gate: Gate,
+    /// For handlers that are at work when the other gate is shut.
+    pub(crate) inner: Gate,
     pub(crate) credit: Credit,
     pub(crate) ledger: Ledger<Failure>,
     pub(crate) counters: Counters,
@@ -32,6 +37,8 @@ pub(crate) struct Admission {
 pub(crate) struct Entrance<'a> {
     admission: &'a Admission,
     pass: Option<Pass>,
+    /// `INSIDE`, or nothing.
+    marks: u8,
     waiter: Waiter,
     waited: bool,
     credit: Option<u64>,
@@ -41,6 +48,7 @@ impl Admission {
     pub(crate) fn new(in_flight: Budget, receipts_max: usize) -> Self {
         Self {
             gate: Gate::new(),
+            inner: Gate::new(),
             credit: Credit::new(in_flight),
             ledger: Ledger::new(receipts_max),
             counters: Counters::new(),
@@ -48,18 +56,40 @@ impl Admission {
         }
     }
 
-    /// Through the gate, or `Closed`.
+    /// Through the gate, or `Closed`. A handler of this bus gets in as long as handlers may finish.
     pub(crate) fn enter(&self) -> Result<Entrance<'_>, PublishError> {
-        match self.gate.enter() {
-            Some(pass) => Ok(Entrance {
-                admission: self,
-                pass: Some(pass),
-                waiter: Waiter::default(),
-                waited: false,
-                credit: None,
-            }),
-            None => Err(PublishError::Closed),
-        }
+        let (pass, marks) = match self.gate.enter() {
+            Some(pass) => (pass, 0),
+            None if is_inside(self) => match self.inner.enter() {
+                Some(pass) => (pass, INSIDE),
+                None => return Err(PublishError::Closed),
+            },
+            None => return Err(PublishError::Closed),
+        };
+        Ok(Entrance {
+            admission: self,
+            pass: Some(pass),
+            marks,
+            waiter: Waiter::default(),
+            waited: false,
+            credit: None,
+        })
+    }
+
+    /// Back through the gate that it came by.
+    fn leave(&self, pass: Pass, marks: u8) {
+        let gate = if marks & INSIDE == 0 {
+            &self.gate
+        } else {
+            &self.inner
+        };
+        gate.leave(pass);
+    }
+
+    /// Ready when nothing is under way any more. Both gates must be shut.
+    pub(crate) fn poll_drained(&self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.inner.poll_drained(cx));
+        self.gate.poll_drained(cx)
     }
 
     /// Counts a refusal by its sort.
@@ -117,7 +147,7 @@ impl Admission {
         } else if !self.ledger.is_heard() {
             self.discard_results();
         }
-        self.gate.leave(Pass::from_bits(entry.pass));
+        self.leave(Pass::from_bits(entry.pass), entry.marks);
     }
 
     pub(crate) fn set_overflow(&self, overflow: Overflow) {
@@ -210,7 +240,7 @@ impl Entrance<'_> {
         let told = admission.ledger.has_reader();
         let entry = Entry {
             pass: pass.into_bits(),
-            marks: marks | if told { TOLD } else { 0 },
+            marks: marks | self.marks | if told { TOLD } else { 0 },
             topic,
             bytes,
             id: envelope.id.as_u128(),
@@ -258,7 +288,7 @@ impl Drop for Entrance<'_> {
             self.admission.credit.give(bytes);
         }
         if let Some(pass) = self.pass.take() {
-            self.admission.gate.leave(pass);
+            self.admission.leave(pass, self.marks);
         }
     }
 }

@@ -12,16 +12,19 @@ mod envelope;
 mod failure;
 mod flow;
 mod group;
+mod middleware;
 mod order;
+mod poison;
 mod replay;
 mod steer;
 
 use anyhow::{Context as _, Result, bail};
 use clearway::{BackendChoice, Bus, Delivery, HandlerError, Json, Topic};
+use parking_lot::Mutex;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -80,14 +83,15 @@ macro_rules! for_each_conformance_case {
             dead_letter::what_does_not_decode_goes_to_the_dead_letters,
             dead_letter::a_dead_letter_says_where_it_came_from,
             dead_letter::dead_letters_keep_key_headers_and_payload,
-            dead_letter::a_delivery_that_ends_its_consumer_each_time_ends_in_the_dead_letters,
-            dead_letter::attempts_of_an_earlier_consumer_count,
-            dead_letter::what_was_left_without_an_attempt_is_handled,
+            poison::a_delivery_that_ends_its_consumer_each_time_ends_in_the_dead_letters,
+            poison::attempts_of_an_earlier_consumer_count,
+            poison::what_was_left_without_an_attempt_is_handled,
             failure::skip_settles_what_has_no_attempt_left,
             failure::a_skipped_delivery_is_settled,
             failure::asked_for_again_it_waits_as_long_as_asked,
             dead_letter::too_many_dead_letters_pause_the_subscription,
             dead_letter::redrive_puts_dead_letters_back,
+            dead_letter::a_letter_without_a_home_holds_up_no_redrive,
             failure::a_handler_may_publish_to_the_bus_it_is_called_from,
             flow::pause_takes_nothing_and_resume_goes_on,
             flow::pause_under_load_loses_nothing,
@@ -99,6 +103,16 @@ macro_rules! for_each_conformance_case {
             flow::a_repeated_id_is_settled_without_a_handler,
             flow::a_stream_hands_out_and_takes_answers,
             flow::a_stream_delivery_dropped_without_an_answer_comes_again,
+            middleware::middleware_is_around_every_attempt,
+            middleware::middleware_may_answer_itself,
+            middleware::a_throttle_leaves_the_rest_at_the_broker,
+            middleware::a_throttled_subscription_goes_on,
+            middleware::a_throttled_key_holds_up_no_other,
+            middleware::subscriptions_share_a_concurrency,
+            middleware::a_batch_is_full_or_its_time_is_up,
+            middleware::a_key_is_in_one_batch_at_a_time_and_in_order,
+            middleware::each_of_a_batch_has_its_own_outcome,
+            middleware::a_tower_service_handles_deliveries,
             steer::two_groups_both_get_everything,
             steer::a_group_is_taken_once_on_a_bus,
             steer::the_same_group_again_after_it_was_closed,
@@ -116,7 +130,9 @@ macro_rules! for_each_conformance_case {
             close::a_retry_beyond_the_deadline_is_given_back,
             close::closing_the_bus_drains_its_subscriptions,
             close::nothing_is_handled_after_close,
+            close::what_handlers_publish_while_the_bus_closes_is_published,
             close::a_bus_that_is_dropped_loses_nothing,
+            close::resume_does_not_end_a_drain,
             close::every_drainer_gets_the_same_report,
             group::two_members_share_the_partitions,
             group::a_member_that_joins_overlaps_nobody,
@@ -177,7 +193,7 @@ impl Stand {
     }
 }
 
-/// What handlers saw, in the order in which they did.
+/// What handlers saw, under a lock that ThreadSanitizer can follow (std's is not instrumented), in the order in which they did.
 #[derive(Clone)]
 struct Seen {
     events: Arc<Mutex<Vec<Event>>>,
@@ -230,12 +246,12 @@ impl Seen {
     }
 
     fn note(&self, event: Event) {
-        self.events.lock().expect("no case panics here").push(event);
+        self.events.lock().push(event);
         self.changed.send_replace(());
     }
 
     fn events(&self) -> Vec<Event> {
-        self.events.lock().expect("no case panics here").clone()
+        self.events.lock().clone()
     }
 
     /// The values that handlers have begun with, in order.

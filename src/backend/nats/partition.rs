@@ -15,7 +15,9 @@
 //! many are out, asks back what is not its own, and hands out nothing before all of it is here; then in the
 //! order of the stream.
 
+mod place;
 mod reply;
+mod speak;
 
 pub(super) use reply::Reply;
 
@@ -229,32 +231,6 @@ impl Partition {
         }
     }
 
-    fn hold_ready(&mut self, sequence: u64, mut fetched: Fetched, now: Duration) {
-        if self.ready.is_empty() {
-            self.spoken_for = now;
-        }
-        // Nobody has tried it in between: it was here.
-        if let Some(known) = self.ready.get(&sequence) {
-            fetched.attempt = fetched.attempt.min(known.attempt);
-        }
-        self.ready.insert(sequence, fetched);
-    }
-
-    /// The deliveries that wait here for a handler, when the server must be told so again before it makes them anew.
-    pub(super) fn to_speak_for(&self, now: Duration, pace: &Pace) -> Vec<Subject> {
-        let soon = self.spoken_for + pace.ack_wait / 3;
-        if self.ready.is_empty() || now < soon {
-            return Vec::new();
-        }
-        let replies = self.ready.values().map(|fetched| fetched.reply.clone());
-        replies.collect()
-    }
-
-    /// The server was told.
-    pub(super) fn spoke_for(&mut self, now: Duration) {
-        self.spoken_for = now;
-    }
-
     /// A status came for `pull`, of which `left` were not delivered.
     pub(super) fn on_status(
         &mut self,
@@ -361,47 +337,6 @@ impl Partition {
         }
     }
 
-    /// Where to begin, if the durable were gone, by what the server says.
-    fn note_left(&mut self, standing: &Standing) {
-        let here = self.ours();
-        self.left = match standing.unanswered > here {
-            true => standing.floor + 1,
-            false => u64::MAX,
-        };
-        // The partition is another's: how far that one is, is how far the group is.
-        if self.phase == Phase::Probe && here == 0 {
-            self.next = standing.floor + 1;
-        }
-    }
-
-    /// Whether it is time to see whether somebody has changed the durable.
-    pub(super) fn is_to_be_watched(&self, now: Duration, pace: &Pace) -> bool {
-        !matches!(self.phase, Phase::Broken { .. }) && now >= self.watched + pace.watch
-    }
-
-    /// The server was asked.
-    pub(super) fn watches(&mut self, now: Duration) {
-        self.watched = now;
-    }
-
-    /// The server has said how the durable stands, and that it is as it must be.
-    pub(super) fn on_watched(&mut self, standing: &Standing) {
-        if matches!(self.phase, Phase::Probe | Phase::Open) {
-            self.note_left(standing);
-        }
-    }
-
-    /// The server has given up `sequence`: it must come again, whatever is behind it. The durable is made anew, a moment later: others
-    /// are given up with it. Says whether this is the first.
-    pub(super) fn on_given_up(&mut self, sequence: u64, what: &str, now: Duration) -> bool {
-        self.next = self.next.min(sequence);
-        if std::mem::replace(&mut self.is_to_be_replaced, true) {
-            return false;
-        }
-        let _ = self.break_down(what, now + CALM);
-        true
-    }
-
     /// Where to ask back all that may be out and is not ours. The server ignores what is not.
     fn others(&self, standing: &Standing) -> Vec<String> {
         let Some(template) = self.template.as_deref().and_then(Reply::parse) else {
@@ -428,30 +363,6 @@ impl Partition {
 
     pub(super) fn can_hand_out(&self) -> bool {
         self.phase == Phase::Open && !self.ready.is_empty()
-    }
-
-    /// Where a durable made anew has to begin in the stream that was made at `born`. All there is in
-    /// another stream is new to the group.
-    pub(super) fn resume_at(&self, born: &str) -> Begin {
-        if self.born != born {
-            return Begin::First;
-        }
-        let first = |sequences: Option<&u64>| sequences.copied().unwrap_or(u64::MAX);
-        let at = first(self.out.keys().next())
-            .min(first(self.ready.keys().next()))
-            .min(self.left)
-            .min(self.next);
-        Begin::At(at)
-    }
-
-    /// The durable was made again, in the stream that was made at `born`.
-    pub(super) fn made_again(&mut self, born: String) {
-        if let Begin::At(sequence) = self.resume_at(&born) {
-            self.next = sequence;
-        } else {
-            self.next = 1;
-        }
-        self.born = born;
     }
 
     /// It is not ours any more, or it is ours anew: what was fetched is void. Gives how many were out.

@@ -78,6 +78,11 @@ impl Intake {
             .map(|every| self.progress + every / 2);
         let pace = consumer.and(self.pace.as_ref());
         let pace = pace.map(|pace| pace.due(self.core.shared.runtime.now()));
-        [retry, progress, pace].into_iter().flatten().min()
+        #[cfg(feature = "throttle")]
+        let limiter = self.limiter.as_ref().and_then(Limiter::due);
+        #[cfg(not(feature = "throttle"))]
+        let limiter = None;
+        let all = [retry, progress, pace, limiter];
+        all.into_iter().flatten().min()
     }
 }

@@ -12,15 +12,11 @@ impl Intake {
             Back::Done(job) => {
                 let delivered = self.out.remove(job.number);
                 self.done(&job);
-                if let Verdict::Settled | Verdict::Buried = job.verdict {
+                if job.is_settled() {
                     self.settled(&job);
                     if let (Some(token), Some(consumer)) = (delivered.token, consumer.as_mut()) {
                         consumer.answer(&token, Answer::Ack).await?;
                     }
-                    self.answer_doubles(consumer).await?;
-                }
-                if let Some(stashed) = self.stashed.take() {
-                    self.deliver(stashed);
                 }
             }
             Back::Parked(parked) => self.park(parked),
@@ -33,7 +29,7 @@ impl Intake {
         let Some(dedup) = &mut self.dedup else {
             return;
         };
-        let settled = matches!(job.verdict, Verdict::Settled | Verdict::Buried);
+        let settled = job.is_settled();
         dedup.done(job.envelope.id, settled);
         // Those that waited for one that was not settled are void like it, and come again.
         self.doubles.retain_mut(|double| {

@@ -8,10 +8,10 @@ impl Intake {
         let Some((version, asked)) = self.control.asked() else {
             return;
         };
-        self.want = asked.get(&Ask::Deliveries).copied();
+        let ends = asked.contains_key(&Ask::End);
+        self.want = asked.get(&Ask::Deliveries).copied().filter(|_| !ends);
         self.killed = asked.contains_key(&Ask::Kill);
         if self.want.is_none() {
-            self.stashed = None;
             self.give_up_waiting();
         }
         if asked.keys().any(|ask| matches!(ask, Ask::Status(_))) {

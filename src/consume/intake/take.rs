@@ -4,14 +4,18 @@ use super::*;
 
 impl Intake {
     /// Whether there is room for another delivery, and it is wanted.
-    pub(super) fn takes(&self) -> bool {
-        self.want == Some(Want::Active)
+    pub(super) fn takes(&mut self) -> bool {
+        let takes = self.want == Some(Want::Active)
             && self.stashed.is_none()
             && !self.out.is_full()
             && self.doubles.len() < self.options.slots()
             && (self.out.bytes() as u64) < self.options.in_flight.bytes
             && (self.pace.as_ref())
-                .is_none_or(|pace| pace.admits(self.at_work(), self.core.shared.runtime.now()))
+                .is_none_or(|pace| pace.admits(self.at_work(), self.core.shared.runtime.now()));
+        // Last: what it lets in is taken next.
+        #[cfg(feature = "throttle")]
+        let takes = takes && self.limiter.as_mut().is_none_or(Limiter::admits);
+        takes
     }
 
     /// How many deliveries a worker has, or may take.
@@ -81,6 +85,7 @@ impl Intake {
         if known != Known::New {
             let double = Double {
                 id: envelope.id,
+                position,
                 token,
                 progress,
                 settled: known == Known::Settled,
@@ -116,6 +121,8 @@ impl Intake {
             progress,
             verdict: Verdict::None,
             recovery: self.pace.as_ref().is_some_and(Pace::in_recovery),
+            #[cfg(feature = "throttle")]
+            admitted: false,
         };
         if let Err(Full { message, .. }) = self.dispatcher.submit(key, job) {
             if let Some(dedup) = &mut self.dedup {
@@ -134,6 +141,10 @@ impl Intake {
         }
         if let Some(pace) = &mut self.pace {
             pace.took(now);
+        }
+        #[cfg(feature = "throttle")]
+        if let Some(limiter) = &mut self.limiter {
+            limiter.took();
         }
         self.submitted += 1;
         if self.submitted >= ANNOUNCE_EVERY {

@@ -2,7 +2,10 @@
 
 use super::{Seen, Stand, Verdict, content, one_key, publish};
 use anyhow::{Result, ensure};
-use clearway::{Bus, Delivery, HandlerError, Retry, Subscription, Topic};
+use clearway::{
+    Bus, Delivery, HandlerError, OnFailure, Outcome, PublishError, Retry, Subscription,
+    SubscriptionState, Topic,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -188,6 +191,62 @@ pub(super) async fn nothing_is_handled_after_close(stand: &Stand) -> Result<Verd
     Ok(Verdict::Passed)
 }
 
+pub(super) async fn what_handlers_publish_while_the_bus_closes_is_published(
+    stand: &Stand,
+) -> Result<Verdict> {
+    let bus = stand.bus().await?;
+    let (billed, dead) = (stand.topic(), stand.topic());
+    let (topic, bills) = (
+        bus.topic::<u64>(&stand.topic())?,
+        bus.topic::<u64>(&billed)?,
+    );
+    let (seen, gate) = (Seen::new(), Arc::new(Semaphore::new(0)));
+    let (noted, waits, bill) = (seen.clone(), gate.clone(), bills.clone());
+    let _subscription = topic
+        .subscription("bills")
+        .on_failure(OnFailure::dead_letter(dead.as_str()))
+        .handler(move |delivery: Delivery<u64>| {
+            let (at_work, waits, bill) = (noted.begin(&delivery), waits.clone(), bill.clone());
+            async move {
+                let _at_work = at_work;
+                let _ = waits.acquire().await;
+                if delivery.value >= 10 {
+                    return Ok(Outcome::Reject("not ours".into()));
+                }
+                bill.publish(&delivery.value).await?;
+                Ok::<_, HandlerError>(Outcome::Ack)
+            }
+        })
+        .await?;
+    publish(&topic, 0..16, |n| Some(format!("key-{n}"))).await?;
+    seen.until("all are at work", |seen| seen.begun().len() == 16)
+        .await?;
+    let closing = tokio::spawn({
+        let bus = bus.clone();
+        async move { bus.close(4 * CLOSE).await }
+    });
+    super::eventually("outside it is closed", || async {
+        matches!(bills.publish(&99).await, Err(PublishError::Closed))
+    })
+    .await?;
+    gate.add_permits(1000);
+    let report = closing.await?;
+    ensure!(report.drained && report.deliveries_left == 0, "{report:?}");
+    let bus = stand.bus().await?;
+    for (name, values) in [(&billed, 0..10), (&dead, 10..16)] {
+        let seen = Seen::new();
+        let subscription = free(&bus.topic::<u64>(name)?, &seen).await?;
+        let all: BTreeSet<u64> = values.collect();
+        seen.until("all of them", |seen| {
+            all.is_subset(&seen.begun().into_iter().collect())
+        })
+        .await?;
+        subscription.close(CLOSE).await;
+    }
+    bus.close(CLOSE).await;
+    Ok(Verdict::Passed)
+}
+
 pub(super) async fn a_bus_that_is_dropped_loses_nothing(stand: &Stand) -> Result<Verdict> {
     let name = stand.topic();
     let (first, then) = (Seen::new(), Seen::new());
@@ -208,6 +267,39 @@ pub(super) async fn a_bus_that_is_dropped_loses_nothing(stand: &Stand) -> Result
         both.collect::<BTreeSet<_>>().len() == 201
     })
     .await?;
+    bus.close(CLOSE).await;
+    Ok(Verdict::Passed)
+}
+
+pub(super) async fn resume_does_not_end_a_drain(stand: &Stand) -> Result<Verdict> {
+    let bus = stand.bus().await?;
+    let topic = bus.topic::<u64>(&stand.topic())?;
+    let (seen, gate) = (Seen::new(), Arc::new(Semaphore::new(0)));
+    let subscription = gated(&topic, &seen, &gate).await?;
+    publish(&topic, 0..5, |n| Some(format!("key-{n}"))).await?;
+    super::eventually("all are taken", || async {
+        subscription.status().await.in_flight == 5
+    })
+    .await?;
+    let meddling = async {
+        super::eventually("it drains", || async {
+            subscription.status().await.state == SubscriptionState::Draining
+        })
+        .await?;
+        subscription.resume();
+        subscription.pause().await;
+        subscription.resume();
+        publish(&topic, [99], one_key).await?;
+        gate.add_permits(1000);
+        Ok::<_, anyhow::Error>(())
+    };
+    let (report, meddled) = tokio::join!(subscription.drain(4 * CLOSE), meddling);
+    meddled?;
+    ensure!(report.drained, "{report:?}");
+    ensure!(
+        !seen.begun().contains(&99),
+        "taken after the drain had begun"
+    );
     bus.close(CLOSE).await;
     Ok(Verdict::Passed)
 }

@@ -18,12 +18,12 @@ fn fast() -> Retry {
     Retry::new().delays(MS, 5 * MS)
 }
 
-fn attempts(n: u32) -> Retry {
+pub(super) fn attempts(n: u32) -> Retry {
     fast().attempts_max(n)
 }
 
 /// Hands on every envelope of a topic.
-async fn tap(
+pub(super) async fn tap(
     bus: &clearway::Bus,
     topic: &str,
 ) -> Result<(clearway::Subscription, mpsc::UnboundedReceiver<Envelope>)> {
@@ -38,13 +38,13 @@ async fn tap(
     Ok((subscription, inbox))
 }
 
-async fn next(inbox: &mut mpsc::UnboundedReceiver<Envelope>) -> Result<Envelope> {
+pub(super) async fn next(inbox: &mut mpsc::UnboundedReceiver<Envelope>) -> Result<Envelope> {
     let came = timeout(super::PATIENCE, inbox.recv()).await;
     came.context("no dead letter came")?
         .context("the tap is gone")
 }
 
-fn header<'e>(envelope: &'e Envelope, name: &str) -> &'e str {
+pub(super) fn header<'e>(envelope: &'e Envelope, name: &str) -> &'e str {
     let value = envelope.headers.first(name);
     value
         .and_then(|value| std::str::from_utf8(value).ok())
@@ -288,124 +288,27 @@ pub(super) async fn redrive_puts_dead_letters_back(stand: &Stand) -> Result<Verd
     Ok(Verdict::Passed)
 }
 
-/// A subscription whose handler never ends with the value 0.
-async fn stuck_at_0(
-    topic: &clearway::Topic<u64, clearway::Json>,
-    dead: &str,
-    retry: Retry,
-    seen: &Seen,
-) -> Result<clearway::Subscription> {
-    let noted = seen.clone();
-    let subscription = topic
-        .subscription("reads")
-        .retry(retry)
-        .on_failure(OnFailure::dead_letter(dead))
-        .handler(move |delivery: Delivery<u64>| {
-            let at_work = noted.begin(&delivery);
-            async move {
-                if delivery.value == 0 {
-                    std::future::pending::<()>().await;
-                }
-                drop(at_work);
-                content()
-            }
-        });
-    Ok(subscription.await?)
-}
-
-pub(super) async fn a_delivery_that_ends_its_consumer_each_time_ends_in_the_dead_letters(
-    stand: &Stand,
-) -> Result<Verdict> {
+pub(super) async fn a_letter_without_a_home_holds_up_no_redrive(stand: &Stand) -> Result<Verdict> {
     let bus = stand.bus().await?;
     let (name, dead) = (stand.topic(), stand.topic());
     let topic = bus.topic::<u64>(&name)?;
-    let (_tap, mut letters) = tap(&bus, &dead).await?;
-    let (seen, retry) = (Seen::new(), attempts(3).deliveries_max(3));
-    publish(&topic, 0..2, one_key).await?;
-    for life in 1..=3 {
-        let subscription = stuck_at_0(&topic, &dead, retry.clone(), &seen).await?;
-        seen.until("the poison", |seen| seen.begun().len() == life)
-            .await?;
-        // As in a crash: what runs is dropped in the middle, and nothing is answered.
-        let report = subscription.drain(Duration::ZERO).await;
-        ensure!(!report.left.is_empty(), "{report:?}");
-    }
-    let subscription = stuck_at_0(&topic, &dead, retry, &seen).await?;
-    let letter = next(&mut letters).await?;
-    ensure!(letter.payload == "0", "not the poison: {letter:?}");
-    ensure!(header(&letter, header::ATTEMPTS) == "3", "{letter:?}");
-    let error = header(&letter, header::ERROR);
-    ensure!(error.contains("no handler lived"), "{error}");
-    seen.until("the one behind it", |seen| seen.begun().contains(&1))
-        .await?;
-    let attempts: Vec<_> = (seen.events().iter())
-        .filter(|event| event.value == 0 && event.what == super::What::Begun)
-        .map(|event| event.attempt)
-        .collect();
-    ensure!(attempts == [1, 2, 3], "{attempts:?}");
-    ensure!(subscription.close(CLOSE).await == 0, "something is left");
-    bus.close(CLOSE).await;
-    Ok(Verdict::Passed)
-}
-
-pub(super) async fn attempts_of_an_earlier_consumer_count(stand: &Stand) -> Result<Verdict> {
-    let bus = stand.bus().await?;
-    let (name, dead) = (stand.topic(), stand.topic());
-    let topic = bus.topic::<u64>(&name)?;
-    let (_tap, mut letters) = tap(&bus, &dead).await?;
-    let seen = Seen::new();
-    publish(&topic, [0], one_key).await?;
-    let subscription = stuck_at_0(&topic, &dead, attempts(2), &seen).await?;
-    seen.until("the first attempt", |seen| !seen.begun().is_empty())
-        .await?;
-    subscription.drain(Duration::ZERO).await;
-    let noted = seen.clone();
+    let letter = Bytes::from_static(b"from nowhere");
+    bus.raw_topic(&dead)?.publish(&letter).key("one").await?;
     let subscription = topic
         .subscription("reads")
-        .retry(attempts(2))
         .on_failure(OnFailure::dead_letter(dead.as_str()))
-        .handler(move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { Err::<(), _>(HandlerError::from("not today")) }
-        })
+        .handler(|_: Delivery<u64>| async { Ok::<_, HandlerError>(Outcome::Reject("no".into())) })
         .await?;
-    let letter = next(&mut letters).await?;
-    ensure!(header(&letter, header::ATTEMPTS) == "2", "{letter:?}");
-    ensure!(seen.begun() == [0, 0], "{:?}", seen.begun());
-    ensure!(subscription.close(CLOSE).await == 0, "something is left");
-    bus.close(CLOSE).await;
-    Ok(Verdict::Passed)
-}
-
-pub(super) async fn what_was_left_without_an_attempt_is_handled(stand: &Stand) -> Result<Verdict> {
-    let bus = stand.bus().await?;
-    let (name, dead) = (stand.topic(), stand.topic());
-    let topic = bus.topic::<u64>(&name)?;
-    let (seen, again) = (Seen::new(), Seen::new());
-    publish(&topic, 0..5, one_key).await?;
-    let subscription = stuck_at_0(&topic, &dead, attempts(1), &seen).await?;
-    eventually("all are taken", || async {
-        subscription.status().await.in_flight == 5
+    // Of the same key, and behind it.
+    publish(&topic, 0..3, one_key).await?;
+    eventually("three are dead letters", || async {
+        subscription.status().await.dead_letters == 3
     })
     .await?;
-    subscription.drain(Duration::ZERO).await;
-    let noted = again.clone();
-    let subscription = topic
-        .subscription("reads")
-        .retry(attempts(1))
-        .on_failure(OnFailure::dead_letter(dead.as_str()))
-        .handler(move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { content() }
-        })
-        .await?;
-    again.until("all", |again| again.ended() >= 5).await?;
-    ensure!(again.begun() == [0, 1, 2, 3, 4], "{:?}", again.begun());
-    ensure!(
-        subscription.status().await.dead_letters == 0,
-        "one that was never tried is a dead letter"
-    );
-    ensure!(subscription.close(CLOSE).await == 0, "something is left");
+    subscription.close(CLOSE).await;
+    let report = timeout(super::PATIENCE / 4, bus.redrive(&dead, 100)).await??;
+    ensure!(report.homeless == 1 && report.complete, "{report:?}");
+    ensure!(report.moved.values().sum::<u64>() == 3, "{report:?}");
     bus.close(CLOSE).await;
     Ok(Verdict::Passed)
 }
