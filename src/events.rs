@@ -76,6 +76,16 @@ pub enum BusEvent {
         /// Why.
         reason: String,
     },
+    /// Somebody changed at the broker what a group consumes with, in a way that it cannot do with; it is put right, or made anew
+    /// where the group was. On NATS: the durable, looked at when a subscription begins and each ack wait, at most every 30 s.
+    ConsumerDrifted {
+        /// The topic.
+        topic: Arc<str>,
+        /// The group.
+        group: Arc<str>,
+        /// The partition, and each setting: wanted and found.
+        what: String,
+    },
     /// A subscription has paused itself: it takes nothing more until it is resumed.
     SubscriptionPaused {
         /// The topic.

@@ -23,7 +23,8 @@ pub struct Delivery<T> {
     pub topic: Arc<str>,
     /// Where it is.
     pub position: Position,
-    /// How often it has been given to a handler, this time included, as far as is known.
+    /// How often it has been tried, this time included, as far as is known: failures here, and deliveries that a broker had no
+    /// answer for, those included that were cut off before a handler began.
     pub attempt: u32,
     /// Whether the subscription was in recovery, far behind, when it took this.
     pub recovery: bool,

@@ -155,7 +155,8 @@ where
         self
     }
 
-    /// Where a group that is new begins.
+    /// Where a group that is new begins: with the oldest envelope that is kept, unless this says something else. A group
+    /// that the broker knows goes on where it is.
     pub fn start(mut self, start: StartAt) -> Self {
         self.options.start = start;
         self

@@ -5,8 +5,10 @@ use crate::patience::until;
 use crate::record::Record;
 use anyhow::{Context, Result, ensure};
 use async_nats::ConnectOptions;
+use async_nats::jetstream::consumer::Info;
 use async_nats::jetstream::{self, stream};
 use futures_util::TryStreamExt;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// One who looks at the server from outside.
@@ -91,6 +93,50 @@ impl Outside {
             durable.num_pending + durable.num_ack_pending as u64
         };
         Ok(durables.iter().map(left).sum())
+    }
+
+    /// How the durable of `group` on a partition of `topic` stands, of names that need no escape; fails if it is not there.
+    pub async fn durable(
+        &self,
+        stream: &str,
+        topic: &str,
+        group: &str,
+        partition: u32,
+    ) -> Result<Info> {
+        let name = format!("{group}~{topic}~{partition}");
+        let stream = self.jetstream.get_stream(stream).await?;
+        let found = stream.consumer_info(&name).await;
+        found.with_context(|| format!("no durable `{name}`"))
+    }
+
+    /// Changes settings of a durable, as an operator would.
+    pub async fn change(&self, durable: &Info, settings: &[(&str, Value)]) -> Result<()> {
+        let (stream, name) = (&durable.stream_name, &durable.name);
+        let ask = async |verb: &str, body: &Value| {
+            let answer: Value = (self.jetstream)
+                .request(format!("CONSUMER.{verb}.{stream}.{name}"), body)
+                .await?;
+            ensure!(answer.get("error").is_none(), "{verb}: {answer}");
+            anyhow::Ok(answer)
+        };
+        let mut config = ask("INFO", &json!({})).await?["config"].take();
+        for (setting, value) in settings {
+            config[*setting] = value.clone();
+        }
+        // Nothing is said by leaving it out.
+        if let Some(all) = config.as_object_mut() {
+            all.retain(|_, value| !value.is_null());
+        }
+        let body = json!({ "stream_name": stream, "config": config });
+        ask("DURABLE.CREATE", &body).await.map(drop)
+    }
+
+    /// Deletes a durable.
+    pub async fn delete_durable(&self, durable: &Info) -> Result<()> {
+        let stream = self.jetstream.get_stream(&durable.stream_name).await?;
+        let status = stream.delete_consumer(&durable.name).await?;
+        ensure!(status.success, "{} was not deleted", durable.name);
+        Ok(())
     }
 
     /// Deletes what a test made, on a server that may be others' too.

@@ -19,7 +19,7 @@ use crate::runtime::Runtime;
 use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub(crate) mod any;
 #[cfg(feature = "memory")]
@@ -213,14 +213,46 @@ pub struct SubscribeRequest {
     pub in_flight_max: usize,
 }
 
-/// Where a group that is new begins.
+/// Where a group that is new begins, in every partition.
+///
+/// A group is new when the broker does not know it. One that it knows goes on where it is, whatever is asked here: to
+/// read a topic again, subscribe under another group.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use clearway::{Bus, StartAt};
+/// use std::time::{Duration, SystemTime};
+///
+/// let bus = Bus::connect("memory://").await?;
+/// let orders = bus.topic::<u32>("orders")?;
+/// orders.publish(&17).await?;
+/// let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
+/// let mut replayed = orders
+///     .subscription("audit-of-today")
+///     .start(StartAt::Time(an_hour_ago))
+///     .stream()
+///     .await?;
+/// assert_eq!(replayed.next().await.expect("it is kept").value, 17);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StartAt {
     /// With the oldest envelope that is kept.
     #[default]
     Earliest,
     /// With the next one to come.
     Latest,
+    /// With this position, as [`Position::offset`] and [`Receipt::position`](crate::Receipt::position) tell it: in every
+    /// partition with the first envelope that is there or behind. If that is not kept any more, the oldest that is; if it is beyond the end,
+    /// the next one to come.
+    ///
+    /// Positions are a broker's own. On memory each partition counts from 0; on NATS all partitions of a topic count together,
+    /// in its stream, from 1.
+    Offset(u64),
+    /// With the first envelope that the broker stored then or later, by the broker's clock. A time to come: with the next one
+    /// to come.
+    Time(SystemTime),
 }
 
 /// What a backend can do, as data.

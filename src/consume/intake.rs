@@ -8,9 +8,10 @@ mod attend;
 mod loss;
 mod settle;
 mod steer;
+mod suspect;
 mod take;
 
-use super::job::{Job, Key, Progress, Verdict};
+use super::job::{Failed, Job, Key, Progress, Verdict};
 use super::options::{Options, Order};
 use super::out::Out;
 use super::partitions::{Partitions, Place};
@@ -45,6 +46,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+use suspect::Suspects;
 use uuid::Uuid;
 
 /// Between attempts to subscribe again.
@@ -87,6 +89,7 @@ pub(super) struct Intake {
     timer: Timer,
     dedup: Option<Dedup>,
     spent: Spent,
+    suspects: Suspects,
     pace: Option<Pace>,
     #[cfg(feature = "throttle")]
     limiter: Option<Limiter>,
@@ -159,6 +162,7 @@ impl Intake {
             timer: Timer::default(),
             dedup: options.dedup.map(|window| Dedup::new(window, hasher)),
             spent: Spent::default(),
+            suspects: Suspects::default(),
             pace: options.recovery.clone().map(Pace::new),
             #[cfg(feature = "throttle")]
             limiter: (options.throttle.as_ref())

@@ -181,7 +181,7 @@ impl Options {
             ),
             OnFailure::Block if self.retry.has_an_end() => wrong(
                 "retry",
-                "attempts_max needs something to do afterwards: give on_failure dead letters, or Skip".into(),
+                "attempts_max and deliveries_max need something to do afterwards: give on_failure dead letters, or Skip".into(),
             ),
             _ => Ok(()),
         }

@@ -136,7 +136,7 @@ impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Stage<T, C, H> {
                     self.failed(job, &error);
                     let failures = job.failures.saturating_add(1);
                     let random = self.core.shared.runtime.random();
-                    match self.options.retry.delay(failures, random) {
+                    match self.options.retry.delay(failures, job.attempt, random) {
                         Some(delay) => {
                             job.failed_once();
                             return Verdict::Again(delay);

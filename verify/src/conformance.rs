@@ -14,6 +14,8 @@ mod flow;
 mod group;
 mod middleware;
 mod order;
+mod poison;
+mod replay;
 mod steer;
 
 use anyhow::{Context as _, Result, bail};
@@ -81,6 +83,9 @@ macro_rules! for_each_conformance_case {
             dead_letter::what_does_not_decode_goes_to_the_dead_letters,
             dead_letter::a_dead_letter_says_where_it_came_from,
             dead_letter::dead_letters_keep_key_headers_and_payload,
+            poison::a_delivery_that_ends_its_consumer_each_time_ends_in_the_dead_letters,
+            poison::attempts_of_an_earlier_consumer_count,
+            poison::what_was_left_without_an_attempt_is_handled,
             failure::skip_settles_what_has_no_attempt_left,
             failure::a_skipped_delivery_is_settled,
             failure::asked_for_again_it_waits_as_long_as_asked,
@@ -114,6 +119,11 @@ macro_rules! for_each_conformance_case {
             steer::subscribe_and_unsubscribe_while_traffic_flows,
             steer::dead_letters_of_a_topic_cannot_go_to_itself,
             steer::settings_that_cannot_be_meant_are_refused,
+            replay::a_new_group_begins_with_the_next_one,
+            replay::a_new_group_begins_at_a_position,
+            replay::a_position_that_is_not_there_is_the_nearest_that_is,
+            replay::a_new_group_begins_at_a_time,
+            replay::a_group_that_is_known_goes_on_where_it_is,
             close::drain_settles_what_was_taken,
             close::drain_without_time_lists_what_was_left,
             close::a_handler_that_blocks_is_named,

@@ -2,7 +2,9 @@
 //! reads what was recorded.
 
 mod close;
+mod consume;
 mod deleted;
+mod drift;
 mod ensure;
 mod faults;
 mod login;

@@ -1,7 +1,7 @@
 //! The broker's state: topics and their groups, under one lock that no publisher takes.
 
 use super::group::{Group, Member};
-use super::log::{PartitionLog, Room};
+use super::log::{Now, PartitionLog, Room};
 use crate::backend::{StartAt, partition_of};
 use crate::config::{Ensure, Mismatch, Retention, TopicConfig};
 use crate::envelope::Envelope;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 const PARTITIONS: u32 = 4;
 const ENVELOPES_MAX: u64 = 1 << 16;
@@ -86,7 +86,7 @@ impl State {
         &mut self,
         topic: u64,
         envelope: Envelope,
-        now: Duration,
+        now: Now,
         wakers: &mut Vec<Waker>,
     ) -> Result<(u32, u64), Failure> {
         if self.refusals > 0 {
@@ -223,6 +223,8 @@ impl State {
         let starts = topic.partitions.iter().map(|log| match start {
             StartAt::Earliest => log.first(),
             StartAt::Latest => log.end(),
+            StartAt::Offset(offset) => offset.clamp(log.first(), log.end()),
+            StartAt::Time(time) => log.since(time.duration_since(UNIX_EPOCH).unwrap_or_default()),
         });
         let group = topic
             .groups

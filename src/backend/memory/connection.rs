@@ -4,6 +4,7 @@
 use super::broker::Broker;
 use super::consumer::MemoryConsumer;
 use super::faults::Fate;
+use super::log::Now;
 use crate::backend::{Connection, Host, Outcome, Route, Slot, SubscribeRequest};
 use crate::config::{Durability, TopicConfig};
 use crate::envelope::Envelope;
@@ -299,6 +300,10 @@ impl Link {
         if batch.is_empty() {
             return false;
         }
+        let on_both_clocks = Now {
+            clock: now,
+            unix: self.host.runtime().unix_time(),
+        };
         let mut wakers = Vec::new();
         let mut at_once = Vec::new();
         for Sent {
@@ -307,7 +312,7 @@ impl Link {
             slot,
         } in batch
         {
-            let stored = broker.store(topic, envelope, now, &mut wakers);
+            let stored = broker.store(topic, envelope, on_both_clocks, &mut wakers);
             let (due, outcome) = Fate::of(&mut broker, stored).outcome(now, self.answer_timeout);
             if due <= now {
                 at_once.push((slot, topic, outcome));

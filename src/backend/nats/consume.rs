@@ -5,13 +5,15 @@
 //! Dropping the future of `next` loses nothing: a step changes the state only after its I/O.
 
 mod attend;
+mod take;
+mod watch;
 
 use super::api::Api;
 use super::connection::NatsConnection;
 use super::headers::{self, Origin};
-use super::partition::{Fetched, Heard, Pace, Partition, Phase, Reply};
+use super::options::Options;
+use super::partition::{Pace, Partition};
 use super::pins::Pins;
-use super::{names, options::Options};
 use crate::backend::{Answer, Consumer, Host, Incoming, Position, SubscribeRequest};
 use crate::error::{Failure, FailureKind};
 use crate::events::BusEvent;
@@ -27,6 +29,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+pub(super) use watch::{GIVEN_UP, tell_drift};
 
 /// How long `close` may take to give back what was fetched.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
@@ -52,6 +55,10 @@ pub struct NatsConsumer {
     turn: usize,
     tick: Option<Task>,
     epoch: u64,
+    /// What the server says of deliveries that it makes no more, although nobody answered them.
+    given_up: Subscriber,
+    /// It has failed: another takes its place, and begins where it was.
+    failed: bool,
 }
 
 /// Which delivery an answer is for.
@@ -72,6 +79,7 @@ pub(super) struct Parts {
     pub(super) inbox: Subscriber,
     pub(super) prefix: String,
     pub(super) epoch: u64,
+    pub(super) given_up: Subscriber,
 }
 
 impl NatsConsumer {
@@ -85,6 +93,7 @@ impl NatsConsumer {
             inbox,
             prefix,
             epoch,
+            given_up,
         } = parts;
         let numbers: Vec<u32> = partitions.iter().map(|p| p.number).collect();
         Self {
@@ -107,6 +116,8 @@ impl NatsConsumer {
             turn: 0,
             tick: None,
             epoch,
+            given_up,
+            failed: false,
         }
     }
 
@@ -155,73 +166,6 @@ impl NatsConsumer {
         None
     }
 
-    fn take(&mut self, message: Message) {
-        let now = self.now();
-        if let Some(token) = message.subject.strip_prefix(&*self.prefix) {
-            let mut tokens = token.split('.').map(str::parse::<u64>);
-            if let (Some(Ok(number)), Some(Ok(pull))) = (tokens.next(), tokens.next()) {
-                self.take_status(number as usize, pull, &message, now);
-            }
-            return;
-        }
-        let topic = &self.request.topic.name;
-        let Some(number) = names::partition_in(topic, &message.subject) else {
-            return;
-        };
-        let Some(partition) = self.partitions.get_mut(number as usize) else {
-            return;
-        };
-        let Some(subject) = message.reply.clone() else {
-            return;
-        };
-        let Some(reply) = Reply::parse(&subject) else {
-            return;
-        };
-        let pin = match (&message.headers, partition.durable.pins) {
-            // The last: an earlier one would be the publisher's.
-            (Some(headers), true) => headers.get_last("Nats-Pin-Id").map(ToString::to_string),
-            _ => None,
-        };
-        let fetched = Fetched {
-            attempt: u32::try_from(reply.attempt).unwrap_or(u32::MAX),
-            time_ms: reply.time_ns / 1_000_000,
-            reply: subject.clone(),
-            message,
-        };
-        if pin.is_some() && pin != partition.pin {
-            let name = &partition.durable.name;
-            self.pins.remember(&self.stream, name, pin.as_deref());
-        }
-        partition.on_delivery(reply.sequence, fetched, pin.as_deref(), now);
-        self.touched.insert(number);
-    }
-
-    fn take_status(&mut self, at: usize, pull: u64, message: &Message, now: Duration) {
-        let Some(partition) = self.partitions.get_mut(at) else {
-            return;
-        };
-        let code = message.status.map_or(0, |status| status.as_u16());
-        let text = message.description.as_deref().unwrap_or_default();
-        let left = message
-            .headers
-            .as_ref()
-            .and_then(|headers| headers.get("Nats-Pending-Messages"))
-            .and_then(|left| left.as_str().parse().ok())
-            .unwrap_or(0);
-        self.touched.insert(partition.number);
-        match partition.on_status(code, text, left, pull, now) {
-            Heard::Nothing => {}
-            Heard::Restart(reason) => self.restarted(reason),
-            Heard::Taken => self.start_over(at),
-            Heard::Refused(reason) => {
-                partition.phase = Phase::Broken {
-                    reason,
-                    again_at: now + REPAIR_EVERY,
-                };
-            }
-        }
-    }
-
     fn on_tick(&mut self) {
         let now = self.now();
         let mut silent = None;
@@ -245,7 +189,7 @@ impl NatsConsumer {
 
     /// The next message, `Some(None)` when the tick is over first, or `None` when the connection is lost.
     async fn hear(&mut self) -> Option<Option<Message>> {
-        let (inbox, tick) = (&mut self.inbox, &mut self.tick);
+        let (inbox, given_up, tick) = (&mut self.inbox, &mut self.given_up, &mut self.tick);
         let runtime = self.host.runtime();
         let length = self
             .pace
@@ -256,6 +200,9 @@ impl NatsConsumer {
             if let Poll::Ready(next) = Pin::new(&mut *inbox).poll_next(cx) {
                 return Poll::Ready(next.map(Some));
             }
+            if let Poll::Ready(Some(advisory)) = Pin::new(&mut *given_up).poll_next(cx) {
+                return Poll::Ready(Some(Some(advisory)));
+            }
             let sleep = tick.get_or_insert_with(|| runtime.sleep(length));
             if sleep.as_mut().poll(cx).is_ready() {
                 *tick = None;
@@ -265,12 +212,8 @@ impl NatsConsumer {
         })
         .await
     }
-}
 
-impl Consumer for NatsConsumer {
-    type Token = Token;
-
-    async fn next(&mut self, room: bool) -> Result<Incoming<Token>, Failure> {
+    async fn next_incoming(&mut self, room: bool) -> Result<Incoming<Token>, Failure> {
         loop {
             if let Some(news) = self.news.pop_front() {
                 return Ok(news);
@@ -292,7 +235,7 @@ impl Consumer for NatsConsumer {
         }
     }
 
-    async fn answer(&mut self, token: &Token, answer: Answer) -> Result<(), Failure> {
+    async fn give_answer(&mut self, token: &Token, answer: Answer) -> Result<(), Failure> {
         let at = token.partition as usize;
         let reply: Subject = match self.partitions.get(at) {
             Some(partition) if partition.epoch == token.epoch => {
@@ -323,6 +266,22 @@ impl Consumer for NatsConsumer {
         // While a handler runs nobody calls `next`: keep the pin.
         self.pull(at).await
     }
+}
+
+impl Consumer for NatsConsumer {
+    type Token = Token;
+
+    async fn next(&mut self, room: bool) -> Result<Incoming<Token>, Failure> {
+        let next = self.next_incoming(room).await;
+        self.failed |= next.is_err();
+        next
+    }
+
+    async fn answer(&mut self, token: &Token, answer: Answer) -> Result<(), Failure> {
+        let answered = self.give_answer(token, answer).await;
+        self.failed |= answered.is_err();
+        answered
+    }
 
     async fn release(&mut self, _partition: u32, _epoch: u64) -> Result<(), Failure> {
         // The server does not wait: what was revoked is another's already, or begins anew here.
@@ -348,6 +307,7 @@ impl Consumer for NatsConsumer {
 
     async fn close(mut self) {
         let runtime = self.host.runtime().clone();
+        self.remember_places();
         // When the connection is lost there is nothing to give back to: the ack wait does it.
         let _ = timeout(&runtime, CLOSE_LIMIT, self.give_back()).await;
     }

@@ -1,12 +1,15 @@
 //! Durables: the server's memory of how far a group is in a partition.
 
 use super::api::{Api, ApiError, code};
+use super::drift::{Drift, adapted, drift};
 use super::names;
 use super::options::Options;
+use super::when::rfc3339;
 use crate::backend::StartAt;
 use crate::config::TopicConfig;
+use crate::error::{Failure, FailureKind};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The one priority group of our durables.
 pub(super) const PRIORITY_GROUP: &str = "clearway";
@@ -31,6 +34,15 @@ pub(super) enum Begin {
     First,
     Next,
     At(u64),
+    Since(SystemTime),
+}
+
+/// A durable that is as we need it.
+#[derive(Debug)]
+pub(super) struct Ensured {
+    pub(super) standing: Standing,
+    /// What was otherwise, and is put right.
+    pub(super) drift: Option<Drift>,
 }
 
 /// What the server says of a durable.
@@ -50,11 +62,16 @@ pub(super) struct Standing {
     pub(super) waits: u64,
 }
 
-impl From<StartAt> for Begin {
-    fn from(start: StartAt) -> Self {
+impl Begin {
+    /// Where a group that is new begins in a stream whose next sequence is `next`.
+    pub(super) fn of(start: StartAt, next: u64) -> Self {
         match start {
             StartAt::Earliest => Self::First,
             StartAt::Latest => Self::Next,
+            // Sequences count from 1. For one that is not kept any more the server takes the oldest that is; for one that is not
+            // there yet it would wait.
+            StartAt::Offset(sequence) => Self::At(sequence.clamp(1, next.max(1))),
+            StartAt::Time(time) => Self::Since(time),
         }
     }
 }
@@ -83,29 +100,80 @@ impl Durable {
     }
 
     async fn info(&self, api: &Api) -> Result<Option<Value>, ApiError> {
-        let verb = format!("CONSUMER.INFO.{}.{}", self.stream, self.name);
-        api.look(&verb, code::CONSUMER_NOT_FOUND).await
+        api.look(&self.info_verb(), code::CONSUMER_NOT_FOUND).await
     }
 
     /// Makes it if it is not there, or changes what is not as we need it.
+    ///
+    /// One that reads something else than its partition is made anew at `place`: what it has skipped meanwhile does not come back
+    /// by itself. Where that is not known it is refused.
     pub(super) async fn ensure(
         &self,
         api: &Api,
         options: &Options,
         begin: Begin,
-    ) -> Result<Standing, ApiError> {
+        place: Option<Begin>,
+    ) -> Result<Ensured, ApiError> {
         let wanted = self.config(options, begin);
-        let config = match self.info(api).await? {
-            Some(info) if fits(&info["config"], &wanted) => return Ok(standing(&info)),
-            Some(info) => adapted(&info["config"], &wanted),
-            None => wanted,
+        let Some(info) = self.info(api).await? else {
+            return self.create(api, wanted, None).await;
         };
-        let verb = format!("CONSUMER.DURABLE.CREATE.{}.{}", self.stream, self.name);
-        let body = json!({ "stream_name": self.stream, "config": config });
-        Ok(standing(&api.call(&verb, &body).await?))
+        let Some(drift) = drift(&info["config"], &wanted) else {
+            return Ok(Ensured {
+                standing: standing(&info),
+                drift: None,
+            });
+        };
+        if !drift.misread {
+            let config = adapted(&info["config"], &wanted);
+            return self.create(api, config, Some(drift)).await;
+        }
+        let Some(place) = place else {
+            let text = format!(
+                "somebody changed what durable `{}` of stream `{}` reads ({}): put it back, or delete it to begin anew",
+                self.name, self.stream, drift.what
+            );
+            return Err(ApiError::Failed(Failure::new(FailureKind::Mismatch, text)));
+        };
+        self.delete(api).await?;
+        let wanted = self.config(options, place);
+        self.create(api, wanted, Some(drift)).await
     }
 
-    fn config(&self, options: &Options, begin: Begin) -> Value {
+    /// Makes it, or changes it.
+    async fn create(
+        &self,
+        api: &Api,
+        config: Value,
+        drift: Option<Drift>,
+    ) -> Result<Ensured, ApiError> {
+        let verb = self.create_verb();
+        let made = api.call(&verb, &self.create_body(config)).await?;
+        Ok(Ensured {
+            standing: standing(&made),
+            drift,
+        })
+    }
+
+    pub(super) fn info_verb(&self) -> String {
+        format!("CONSUMER.INFO.{}.{}", self.stream, self.name)
+    }
+
+    pub(super) fn create_verb(&self) -> String {
+        format!("CONSUMER.DURABLE.CREATE.{}.{}", self.stream, self.name)
+    }
+
+    pub(super) fn create_body(&self, config: Value) -> Value {
+        json!({ "stream_name": self.stream, "config": config })
+    }
+
+    /// Takes it away, if it is there.
+    pub(super) async fn delete(&self, api: &Api) -> Result<(), ApiError> {
+        let verb = format!("CONSUMER.DELETE.{}.{}", self.stream, self.name);
+        api.look(&verb, code::CONSUMER_NOT_FOUND).await.map(drop)
+    }
+
+    pub(super) fn config(&self, options: &Options, begin: Begin) -> Value {
         let mut config = json!({
             "durable_name": self.name,
             "description": "Made by clearway",
@@ -124,6 +192,10 @@ impl Durable {
                 config["deliver_policy"] = json!("by_start_sequence");
                 config["opt_start_seq"] = json!(sequence);
             }
+            Begin::Since(time) => {
+                config["deliver_policy"] = json!("by_start_time");
+                config["opt_start_time"] = json!(rfc3339(time));
+            }
         }
         if self.pins {
             config["priority_groups"] = json!([PRIORITY_GROUP]);
@@ -139,37 +211,7 @@ pub(super) fn pin_for(options: &Options) -> Duration {
     options.ack_wait.max(PIN_LEAST)
 }
 
-/// What we set and the server lets us change.
-const CHANGEABLE: [&str; 6] = [
-    "ack_wait",
-    "max_ack_pending",
-    "max_deliver",
-    "priority_groups",
-    "priority_policy",
-    "priority_timeout",
-];
-
-fn fits(there: &Value, wanted: &Value) -> bool {
-    CHANGEABLE
-        .iter()
-        .all(|field| there[*field] == wanted[*field])
-}
-
-/// `there` with our settings; where it begins and what we do not know stays.
-fn adapted(there: &Value, wanted: &Value) -> Value {
-    let mut config = there.clone();
-    for field in CHANGEABLE {
-        match wanted.get(field) {
-            Some(value) => config[field] = value.clone(),
-            None => {
-                config.as_object_mut().map(|fields| fields.remove(field));
-            }
-        }
-    }
-    config
-}
-
-fn standing(info: &Value) -> Standing {
+pub(super) fn standing(info: &Value) -> Standing {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     Standing {
         unanswered: number(&info["num_ack_pending"]),
@@ -204,18 +246,14 @@ mod tests {
     fn a_durable_that_was_made_fits() {
         for pins in [false, true] {
             let config = durable(pins).config(&options(), Begin::First);
-            assert!(fits(
-                &config,
-                &durable(pins).config(&options(), Begin::At(9))
-            ));
+            let other = durable(pins).config(&options(), Begin::At(9));
+            assert_eq!(drift(&config, &other), None);
             assert_eq!(config["filter_subject"], "orders.eu.2");
             assert_eq!(config["durable_name"], "billing~orders%2Eeu~2");
         }
         let plain = durable(false).config(&options(), Begin::First);
-        assert!(!fits(
-            &plain,
-            &durable(true).config(&options(), Begin::First)
-        ));
+        let pinned = durable(true).config(&options(), Begin::First);
+        assert!(drift(&plain, &pinned).is_some());
     }
 
     #[test]
@@ -233,8 +271,15 @@ mod tests {
     #[test]
     fn a_new_group_begins_where_it_asked_to() {
         let of = |begin| durable(false).config(&options(), begin);
-        assert_eq!(of(StartAt::Earliest.into())["deliver_policy"], "all");
-        assert_eq!(of(StartAt::Latest.into())["deliver_policy"], "new");
+        let begin = |start| of(Begin::of(start, 7));
+        assert_eq!(begin(StartAt::Earliest)["deliver_policy"], "all");
+        assert_eq!(begin(StartAt::Latest)["deliver_policy"], "new");
         assert_eq!(of(Begin::At(3))["opt_start_seq"], 3);
+        for (asked, sequence) in [(0, 1), (1, 1), (6, 6), (7, 7), (8, 7), (u64::MAX, 7)] {
+            assert_eq!(begin(StartAt::Offset(asked))["opt_start_seq"], sequence);
+        }
+        let since = begin(StartAt::Time(SystemTime::UNIX_EPOCH));
+        assert_eq!(since["deliver_policy"], "by_start_time");
+        assert_eq!(since["opt_start_time"], "1970-01-01T00:00:00.000000000Z");
     }
 }

@@ -37,6 +37,7 @@ mod api;
 mod connect;
 mod connection;
 mod consume;
+mod drift;
 mod durable;
 mod ensure;
 mod headers;
@@ -51,6 +52,7 @@ mod produce;
 mod subscribe;
 mod url;
 mod wheel;
+mod when;
 
 pub use connection::NatsConnection;
 pub use consume::{NatsConsumer, Token};

@@ -185,7 +185,10 @@ impl Options {
     }
 
     /// After how long a delivery that was not answered is made again. 30 s if not set. It is also how
-    /// long a group's member that fell silent keeps its partitions.
+    /// long a group's member that fell silent keeps its partitions, and how often it looks whether somebody has changed its durables,
+    /// every 30 s at least.
+    ///
+    /// Of the members of one group the longest counts: a durable that waits longer already is let be.
     pub fn ack_wait(mut self, wait: Duration) -> Self {
         self.ack_wait = wait;
         self

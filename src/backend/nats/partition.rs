@@ -15,12 +15,15 @@
 //! many are out, asks back what is not its own, and hands out nothing before all of it is here; then in the
 //! order of the stream.
 
+mod place;
 mod reply;
+mod speak;
 
 pub(super) use reply::Reply;
 
 use super::durable::{Begin, Durable, Standing};
 use async_nats::{Message, Subject};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -48,6 +51,8 @@ pub(super) struct Partition {
     pub(super) out: BTreeMap<u64, Subject>,
     /// Where to begin if the durable has to be made again and nothing is out.
     next: u64,
+    /// The first sequence that another owner may have left, until that is here. Else the largest number.
+    left: u64,
     /// Asked for and not come yet.
     owed: u32,
     /// The last pull, and the first one whose end still matters.
@@ -56,6 +61,14 @@ pub(super) struct Partition {
     heard: Duration,
     pulled: Duration,
     not_before: Duration,
+    /// When the server heard last that what is ready is waited with.
+    spoken_for: Duration,
+    /// When the durable was looked at last, to see whether somebody has changed it.
+    watched: Duration,
+    /// The configuration that puts the durable right.
+    pub(super) mend: Option<Value>,
+    /// Putting the durable right is not enough: it is to be made anew.
+    pub(super) is_to_be_replaced: bool,
     /// A reply subject of this durable, to ask back others.
     template: Option<Subject>,
     /// Where to ask back others, the next one last. Kept until it is done: whoever does it may be dropped in the middle.
@@ -111,6 +124,8 @@ pub(super) struct Pace {
     pub(super) expires: Duration,
     /// How often the server says that a pull still waits.
     pub(super) heartbeat: Duration,
+    /// How often to see whether somebody has changed the durable.
+    pub(super) watch: Duration,
     /// How long a delivery may be unanswered.
     pub(super) ack_wait: Duration,
 }
@@ -134,12 +149,17 @@ impl Partition {
             ready: BTreeMap::new(),
             out: BTreeMap::new(),
             next: standing.floor + 1,
+            left: u64::MAX,
             owed: 0,
             pull: 0,
             pull_first: 0,
             heard: Duration::ZERO,
             pulled: Duration::ZERO,
             not_before: Duration::ZERO,
+            spoken_for: Duration::ZERO,
+            watched: Duration::ZERO,
+            mend: None,
+            is_to_be_replaced: false,
             template: None,
             asks: Vec::new(),
         }
@@ -189,6 +209,10 @@ impl Partition {
     ) {
         self.heard = now;
         self.owed = self.owed.saturating_sub(1);
+        if matches!(self.phase, Phase::Probe) {
+            // What is below may be with another until the server has said that it is not.
+            self.left = self.left.min(self.next);
+        }
         self.next = self.next.max(sequence + 1);
         self.template = Some(fetched.reply.clone());
         if let Some(pin) = pin
@@ -201,7 +225,7 @@ impl Partition {
         }
         // Its handler is at it: the second one would run beside the first.
         if !self.out.contains_key(&sequence) {
-            self.ready.insert(sequence, fetched);
+            self.hold_ready(sequence, fetched, now);
         }
         if let Phase::Gather { since, need } = self.phase
             && (self.owed == 0 || self.ours() >= need)
@@ -295,6 +319,7 @@ impl Partition {
         let Phase::Look { gathering } = self.phase else {
             return;
         };
+        self.note_left(standing);
         let ours = self.ours();
         let long = gathering.is_some_and(|since| {
             now.saturating_sub(since) > pace.ack_wait * 2 + Duration::from_secs(5)
@@ -351,33 +376,16 @@ impl Partition {
         self.phase == Phase::Open && !self.ready.is_empty()
     }
 
-    /// Where a durable made anew has to begin in the stream that was made at `born`. All there is in
-    /// another stream is new to the group.
-    pub(super) fn resume_at(&self, born: &str) -> Begin {
-        if self.born != born {
-            return Begin::First;
-        }
-        let first = |sequences: Option<&u64>| sequences.copied().unwrap_or(u64::MAX);
-        let at = first(self.out.keys().next())
-            .min(first(self.ready.keys().next()))
-            .min(self.next);
-        Begin::At(at)
-    }
-
-    /// The durable was made again, in the stream that was made at `born`.
-    pub(super) fn made_again(&mut self, born: String) {
-        if let Begin::At(sequence) = self.resume_at(&born) {
-            self.next = sequence;
-        } else {
-            self.next = 1;
-        }
-        self.born = born;
-    }
-
     /// It is not ours any more, or it is ours anew: what was fetched is void. Gives how many were out.
     pub(super) fn start_over(&mut self, epoch: u64) -> usize {
         self.forget_pulls();
         self.asks.clear();
+        // What was here is not answered: a durable made anew begins with it.
+        if let Begin::At(sequence) = self.resume_at(&self.born) {
+            self.next = sequence;
+        }
+        self.left = u64::MAX;
+        self.mend = None;
         self.phase = Phase::Probe;
         self.pin = None;
         self.epoch = epoch;

@@ -3,8 +3,8 @@
 use super::api::ApiError;
 use super::connect::NAME;
 use super::connection::NatsConnection;
-use super::consume::{NatsConsumer, Parts};
-use super::durable::{Begin, Durable};
+use super::consume::{self, NatsConsumer, Parts};
+use super::durable::{Begin, Durable, Ensured};
 use super::partition::{Pace, Partition};
 use super::{names, plan};
 use crate::backend::{SubscribeRequest, invalid_topic};
@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// As many deliveries of one partition are held ready, at most.
 const BATCH_MAX: usize = 512;
+/// A durable is looked at so often at least, to see whether somebody has changed it.
+const WATCH_MAX: Duration = Duration::from_secs(30);
 
 pub(super) async fn subscribe(
     connection: &NatsConnection,
@@ -35,6 +37,7 @@ pub(super) async fn subscribe(
         return Err(failed(Failure::new(FailureKind::NoTopic, text)));
     };
     let born = info["created"].as_str().unwrap_or_default().to_owned();
+    let next = info["state"]["last_seq"].as_u64().unwrap_or(0) + 1;
     let partitions = match topic.ensure {
         Ensure::Skip => topic.partitions.unwrap_or(1),
         _ => plan::compare(topic, &info["config"]).partitions,
@@ -45,13 +48,16 @@ pub(super) async fn subscribe(
     }
     let inbox = api.client.new_inbox();
     let subscriber = api.client.subscribe(format!("{inbox}.>")).await;
-    let subscriber = subscriber.map_err(|error| {
+    let down = |error| {
         failed(Failure::caused(
             FailureKind::Disconnected,
             "the connection is down",
             error,
         ))
-    })?;
+    };
+    let subscriber = subscriber.map_err(down)?;
+    let given_up = format!("{}.{stream}.*", consume::GIVEN_UP);
+    let given_up = api.client.subscribe(given_up).await.map_err(down)?;
     let epoch = connection.generation << 32 | 1;
     let mut all = Vec::with_capacity(partitions as usize);
     for number in 0..partitions {
@@ -63,9 +69,13 @@ pub(super) async fn subscribe(
             request.in_flight_max.max(1),
             connection.can_pin,
         );
-        let begin = Begin::from(request.start);
-        let standing = durable.ensure(&api, &connection.options, begin).await;
-        let standing = standing.map_err(refused)?;
+        let place = resumed(connection, &durable, &born);
+        let begin = place.unwrap_or_else(|| Begin::of(request.start, next));
+        let ensured = durable.ensure(&api, &connection.options, begin, place);
+        let Ensured { standing, drift } = ensured.await.map_err(refused)?;
+        if let Some(drift) = drift.filter(|drift| drift.foreign) {
+            consume::tell_drift(&*connection.host, &request, number, &drift.what);
+        }
         if !connection.can_pin && standing.waiting > 0 {
             return Err(second_member(&request, number).into());
         }
@@ -88,9 +98,20 @@ pub(super) async fn subscribe(
         inbox: subscriber,
         prefix: format!("{inbox}."),
         epoch,
+        given_up,
         request,
     };
     Ok(NatsConsumer::new(connection, parts))
+}
+
+/// Where a consumer of ours that was lost was on this durable, if there was one.
+fn resumed(connection: &NatsConnection, durable: &Durable, born: &str) -> Option<Begin> {
+    let place = connection.pins.place(&durable.stream, &durable.name)?;
+    // All there is in another stream is new to the group.
+    Some(match place.born == born {
+        true => Begin::At(place.sequence),
+        false => Begin::First,
+    })
 }
 
 fn pace(request: &SubscribeRequest, partitions: usize, ack_wait: Duration) -> Pace {
@@ -101,6 +122,7 @@ fn pace(request: &SubscribeRequest, partitions: usize, ack_wait: Duration) -> Pa
         // The server refuses more than half.
         heartbeat: expires / 3,
         ack_wait,
+        watch: ack_wait.min(WATCH_MAX),
     }
 }
 

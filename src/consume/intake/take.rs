@@ -102,13 +102,21 @@ impl Intake {
             self.progress = now;
         }
         let what = (position, envelope.id, envelope.size());
+        let failed = self
+            .suspects
+            .give_up(&self.options.retry, position, attempt);
+        if let Some(Failed { error, .. }) = &failed {
+            let (topic, group) = (&self.control.topic, &self.control.group);
+            tracing::error!(%topic, %group, ?position, id = %envelope.id, error, "given up");
+            self.control.note_error(error.clone());
+        }
         let number = self.out.add(what, token, now);
         let job = Job {
             envelope,
             position,
             attempt,
             failures: 0,
-            failed: None,
+            failed,
             number,
             progress,
             verdict: Verdict::None,

@@ -18,12 +18,12 @@ fn fast() -> Retry {
     Retry::new().delays(MS, 5 * MS)
 }
 
-fn attempts(n: u32) -> Retry {
+pub(super) fn attempts(n: u32) -> Retry {
     fast().attempts_max(n)
 }
 
 /// Hands on every envelope of a topic.
-async fn tap(
+pub(super) async fn tap(
     bus: &clearway::Bus,
     topic: &str,
 ) -> Result<(clearway::Subscription, mpsc::UnboundedReceiver<Envelope>)> {
@@ -38,13 +38,13 @@ async fn tap(
     Ok((subscription, inbox))
 }
 
-async fn next(inbox: &mut mpsc::UnboundedReceiver<Envelope>) -> Result<Envelope> {
+pub(super) async fn next(inbox: &mut mpsc::UnboundedReceiver<Envelope>) -> Result<Envelope> {
     let came = timeout(super::PATIENCE, inbox.recv()).await;
     came.context("no dead letter came")?
         .context("the tap is gone")
 }
 
-fn header<'e>(envelope: &'e Envelope, name: &str) -> &'e str {
+pub(super) fn header<'e>(envelope: &'e Envelope, name: &str) -> &'e str {
     let value = envelope.headers.first(name);
     value
         .and_then(|value| std::str::from_utf8(value).ok())

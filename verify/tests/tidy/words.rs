@@ -58,6 +58,10 @@ const LONG: &[(&str, &str)] = &[
         "one type for each verb, side by side so that they stay alike",
     ),
     (
+        "src/backend/nats/partition.rs",
+        "the states of one partition, which no part of it can be told without",
+    ),
+    (
         "src/protocol/lane.rs",
         "one protocol: lanes cannot be told apart from the queue that they are taken from",
     ),

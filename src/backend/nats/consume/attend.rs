@@ -30,10 +30,28 @@ impl NatsConsumer {
             {
                 self.repair(at).await?;
             }
+            self.watch(at).await?;
+            self.speak_for(at).await?;
             self.ask_back(at).await?;
             self.pull(at).await?;
             self.touched.remove(&number);
         }
+        Ok(())
+    }
+
+    /// Says of what is held ready that it is not forgotten: it would come again, and count as if a handler had tried it.
+    async fn speak_for(&mut self, at: usize) -> Result<(), Failure> {
+        let now = self.now();
+        let waiting = self.partitions[at].to_speak_for(now, &self.pace);
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        for reply in waiting {
+            let progress = Bytes::from_static(b"+WPI");
+            let sent = self.api.client.publish(reply, progress).await;
+            sent.map_err(disconnected)?;
+        }
+        self.partitions[at].spoke_for(now);
         Ok(())
     }
 
@@ -114,8 +132,19 @@ impl NatsConsumer {
         let partition = &mut self.partitions[at];
         let born = born.unwrap_or_default();
         let begin = partition.resume_at(&born);
-        let made = partition.durable.ensure(&self.api, &self.options, begin);
-        made.await.map_err(|error| error.into_failure())?;
+        let durable = &partition.durable;
+        if partition.is_to_be_replaced {
+            let deleted = durable.delete(&self.api).await;
+            deleted.map_err(|error| error.into_failure())?;
+            partition.is_to_be_replaced = false;
+        }
+        let durable = &partition.durable;
+        let made = durable.ensure(&self.api, &self.options, begin, Some(begin));
+        let made = made.await.map_err(|error| error.into_failure())?;
+        if let Some(drift) = made.drift.filter(|drift| drift.foreign) {
+            let number = partition.number;
+            super::tell_drift(&*self.host, &self.request, number, &drift.what);
+        }
         partition.made_again(born.clone());
         // In another stream the other durables are gone too, whether we have heard it or not.
         let now = self.now();

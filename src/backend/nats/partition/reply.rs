@@ -34,6 +34,12 @@ impl<'a> Reply<'a> {
         })
     }
 
+    /// Whether it is of this durable.
+    pub(in super::super) fn is_of(&self, durable: &str) -> bool {
+        let stream = self.head.strip_suffix(durable);
+        stream.is_some_and(|stream| stream.ends_with('.'))
+    }
+
     /// The subject to answer another delivery of the same durable on, of which only the sequence is known.
     pub(super) fn for_other(&self, sequence: u64, count: u64) -> String {
         format!("{}.1.{sequence}.{count}.0.0", self.head)
@@ -62,6 +68,7 @@ mod tests {
                 (reply.attempt, reply.sequence, reply.time_ns),
                 (2, 17, 1_234_000_000)
             );
+            assert!(reply.is_of("d~t~0") && !reply.is_of("t~0") && !reply.is_of("d~t~1"));
             assert_eq!(reply.for_other(5, 6), format!("{head}.1.5.6.0.0"));
         }
         for other in [

@@ -8,6 +8,7 @@ const PACE: Pace = Pace {
     expires: Duration::from_secs(6),
     heartbeat: Duration::from_secs(2),
     ack_wait: Duration::from_secs(30),
+    watch: Duration::from_secs(30),
 };
 
 const NONE: [u64; 0] = [];
@@ -255,4 +256,74 @@ fn a_durable_made_again_begins_with_what_was_not_answered() {
     partition.start_over(2);
     assert_eq!(partition.resume_at("later"), Begin::At(1));
     assert_eq!(partition.phase, Phase::Probe);
+}
+
+#[test]
+fn what_waits_here_is_spoken_for_and_counts_no_attempt() {
+    let mut partition = open();
+    assert!(partition.to_speak_for(at(1000), &PACE).is_empty());
+    deliver(&mut partition, 6, 1000);
+    deliver(&mut partition, 7, 1005);
+    assert!(partition.to_speak_for(at(1009), &PACE).is_empty());
+    assert_eq!(partition.to_speak_for(at(1010), &PACE).len(), 2);
+    partition.spoke_for(at(1010));
+    assert!(partition.to_speak_for(at(1019), &PACE).is_empty());
+    // The server has lost patience all the same.
+    let again = Fetched {
+        attempt: 2,
+        ..fetched(6)
+    };
+    partition.on_delivery(6, again, Some("pin"), at(1011));
+    let first = partition
+        .take_next()
+        .map(|(sequence, it)| (sequence, it.attempt));
+    assert_eq!(first, Some((6, 1)));
+}
+
+#[test]
+fn a_durable_that_is_deleted_while_gathering_begins_with_what_another_left() {
+    let mut partition = partition();
+    pull(&mut partition, 0);
+    deliver(&mut partition, 8, 0);
+    assert_eq!(
+        partition.resume_at("then"),
+        Begin::At(5),
+        "nobody has looked"
+    );
+    partition.on_standing(&standing(3, 5, 8), at(0), &PACE);
+    assert_eq!(partition.resume_at("then"), Begin::At(6));
+    deliver(&mut partition, 6, 0);
+    deliver(&mut partition, 7, 0);
+    partition.on_tick();
+    partition.on_standing(&standing(3, 5, 8), at(1), &PACE);
+    assert_eq!(taken(&mut partition), [6, 7, 8]);
+    partition.out.clear();
+    assert_eq!(partition.resume_at("then"), Begin::At(9));
+}
+
+#[test]
+fn what_was_taken_away_unanswered_is_where_a_durable_made_again_begins() {
+    let mut partition = open();
+    deliver(&mut partition, 9, 1);
+    partition.start_over(2);
+    assert_eq!(partition.resume_at("then"), Begin::At(5));
+    // Another has it, and the server says how far that one is.
+    partition.on_watched(&standing(2, 40, 44));
+    assert_eq!(partition.resume_at("then"), Begin::At(41));
+    assert!(partition.on_given_up(17, "too often", at(2)));
+    assert!(
+        !partition.on_given_up(18, "too often", at(2)),
+        "one word is enough"
+    );
+    assert_eq!(partition.resume_at("then"), Begin::At(17));
+}
+
+#[test]
+fn a_durable_is_watched_now_and_then_and_not_while_it_is_made_again() {
+    let mut partition = open();
+    partition.watches(at(100));
+    assert!(!partition.is_to_be_watched(at(129), &PACE));
+    assert!(partition.is_to_be_watched(at(130), &PACE));
+    partition.break_down("gone", at(130));
+    assert!(!partition.is_to_be_watched(at(130), &PACE));
 }
