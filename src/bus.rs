@@ -2,6 +2,7 @@
 
 use crate::backend::any::{Any, BackendChoice};
 use crate::backend::{Backend, Capabilities, Host};
+use crate::backlog::{self, Backlog};
 use crate::close::{self, CloseReport};
 use crate::codec::Codec;
 #[cfg(feature = "json")]
@@ -251,6 +252,12 @@ impl BusBuilder {
         self
     }
 
+    /// When the bus says that publishes pile up: never, unless this says when. See [`Backlog`].
+    pub fn backlog(mut self, backlog: Backlog) -> Self {
+        self.settings.backlog = Some(backlog);
+        self
+    }
+
     /// How many topics the bus may know (10,000).
     pub fn topics_max(mut self, topics: usize) -> Self {
         self.settings.topics_max = topics;
@@ -316,6 +323,7 @@ impl BusBuilder {
             generation: 1,
         });
         supervise::spawn(&core);
+        backlog::spawn(&core);
         let bus = Bus {
             kept: core.sessions.keep(),
             owner: Arc::new(Owner { core }),

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 const EVENTS_MAX: usize = 1024;
 
@@ -112,6 +113,20 @@ pub enum BusEvent {
         group: Arc<str>,
         /// How far behind, in envelopes.
         lag: u64,
+    },
+    /// Publishes pile up. See [`Backlog`](crate::Backlog).
+    BacklogEntered {
+        /// How many have no outcome.
+        in_flight: u64,
+        /// How long the oldest has had none.
+        oldest: Duration,
+    },
+    /// Publishes do not pile up any more.
+    BacklogLeft {
+        /// How many have no outcome.
+        in_flight: u64,
+        /// How long the oldest has had none.
+        oldest: Duration,
     },
     /// The bus is closed.
     Closed,

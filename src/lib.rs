@@ -62,6 +62,7 @@
 
 mod answer;
 pub mod backend;
+mod backlog;
 mod batch;
 mod bus;
 mod close;
@@ -101,6 +102,7 @@ pub use backend::memory;
 #[cfg(feature = "nats")]
 pub use backend::nats;
 pub use backend::{Position, StartAt};
+pub use backlog::Backlog;
 pub use batch::{BatchHandler, BatchOutcome};
 pub use bus::{Bus, BusBuilder};
 pub use close::{CloseReport, TopicReport};

@@ -1,5 +1,6 @@
 //! The bounds and timeouts of a bus.
 
+use crate::backlog::Backlog;
 use crate::protocol::credit::Budget;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ pub(crate) struct Settings {
     pub(crate) ensure_timeout: Duration,
     pub(crate) reconnect_delay_min: Duration,
     pub(crate) reconnect_delay_max: Duration,
+    pub(crate) backlog: Option<Backlog>,
 }
 
 impl Default for Settings {
@@ -26,6 +28,7 @@ impl Default for Settings {
             ensure_timeout: Duration::from_secs(10),
             reconnect_delay_min: Duration::from_millis(50),
             reconnect_delay_max: Duration::from_secs(5),
+            backlog: None,
         }
     }
 }

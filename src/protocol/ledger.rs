@@ -169,6 +169,16 @@ impl<F: Clone> Ledger<F> {
         self.slots.len()
     }
 
+    /// The slots that are open, each at the moment when it is looked at; by index. For people: a slot may be settled meanwhile.
+    pub fn open_slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.slots.iter().enumerate().filter_map(|(index, cell)| {
+            // Relaxed: only looked at; whoever would settle it claims it first.
+            let word = cell.word.load(Ordering::Relaxed);
+            let slot = Slot(word >> GENERATION << 32 | index as u64);
+            (word & (OPEN | CLAIMED) == OPEN).then_some(slot)
+        })
+    }
+
     /// Opens a slot for `entry`, or `None` when all are taken.
     pub fn open(&self, entry: Entry, audience: Audience) -> Option<Slot> {
         let index = self.pop()?;

@@ -4,7 +4,7 @@
 mod support;
 
 use clearway::memory::Memory;
-use clearway::{Bus, Delivery, HandlerError, PublishError, Runtime};
+use clearway::{Backlog, Bus, BusEvent, Delivery, Events, HandlerError, PublishError, Runtime};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::virtual_time::VirtualTime;
@@ -83,6 +83,67 @@ fn a_reconnect_waits_in_virtual_time() {
         receipt.await.unwrap();
         bus.close(HOUR).await;
     });
+}
+
+/// The next event that says something of a backlog.
+async fn told(events: &mut Events) -> BusEvent {
+    loop {
+        let event = events.next().await.expect("the bus is open");
+        if let BusEvent::BacklogEntered { .. } | BusEvent::BacklogLeft { .. } = event {
+            return event;
+        }
+    }
+}
+
+#[test]
+fn a_backlog_is_told_by_number_and_by_age() {
+    let runtime = VirtualTime::new(4);
+    let broker = Memory::new().answer_timeout(HOUR);
+    let second = Duration::from_secs(1);
+    let backlog = Backlog::new(10, 2).age_max(5 * second).hold(3 * second);
+    runtime.run(async {
+        let builder = Bus::builder().backend(broker.clone()).backlog(backlog);
+        let bus = builder.runtime(Arc::new(runtime.clone())).connect().await;
+        let bus = bus.unwrap();
+        let mut events = bus.events();
+        let orders = bus.raw_topic("orders").unwrap();
+        orders.publish(&"warm".into()).await.unwrap();
+        let publish = |count: usize| -> Vec<_> {
+            let receipts = (0..count).map(|_| orders.publish(&"x".into()).enqueue());
+            receipts.map(Result::unwrap).collect()
+        };
+        for (count, begun) in [(3, 5 * second), (12, second)] {
+            broker.faults().hold();
+            let (from, receipts) = (runtime.now(), publish(count));
+            match told(&mut events).await {
+                BusEvent::BacklogEntered { in_flight, oldest } => {
+                    assert_eq!(in_flight, count as u64);
+                    // Three are not too many: one of them is too old.
+                    assert!(count > 10 || oldest > 5 * second, "{oldest:?}");
+                }
+                other => panic!("{other:?}"),
+            }
+            let waited = runtime.now() - from;
+            assert!(
+                waited >= begun / 2 && waited <= begun + 2 * second,
+                "{waited:?}"
+            );
+            broker.faults().release();
+            for receipt in receipts {
+                receipt.await.unwrap();
+            }
+            let calm = runtime.now();
+            let left = told(&mut events).await;
+            assert!(
+                matches!(left, BusEvent::BacklogLeft { in_flight: 0, .. }),
+                "{left:?}"
+            );
+            assert!(runtime.now() - calm >= 3 * second);
+        }
+        bus.close(HOUR).await;
+    });
+    runtime.settle();
+    assert_eq!(runtime.tasks(), 0);
 }
 
 #[test]
