@@ -8,6 +8,7 @@
 
 mod close;
 mod dead_letter;
+mod drain;
 mod envelope;
 mod failure;
 mod flow;
@@ -63,6 +64,8 @@ macro_rules! for_each_conformance_case {
             envelope::unicode_headers_and_keys_come_back,
             envelope::a_name_may_come_twice_and_keeps_its_order,
             envelope::a_large_payload_comes_back_whole,
+            envelope::the_size_limit_is_exact,
+            envelope::results_come_in_the_order_of_their_keys,
             envelope::ten_thousand_keys_come_back_once_each,
             order::deliveries_of_a_key_come_in_the_order_of_their_publishes,
             order::keys_are_handled_side_by_side,
@@ -124,17 +127,18 @@ macro_rules! for_each_conformance_case {
             replay::a_position_that_is_not_there_is_the_nearest_that_is,
             replay::a_new_group_begins_at_a_time,
             replay::a_group_that_is_known_goes_on_where_it_is,
-            close::drain_settles_what_was_taken,
-            close::drain_without_time_lists_what_was_left,
-            close::a_handler_that_blocks_is_named,
-            close::what_was_left_comes_again,
-            close::a_retry_beyond_the_deadline_is_given_back,
+            drain::drain_settles_what_was_taken,
+            drain::drain_without_time_lists_what_was_left,
+            drain::a_handler_that_blocks_is_named,
+            drain::what_was_left_comes_again,
+            drain::a_retry_beyond_the_deadline_is_given_back,
             close::closing_the_bus_drains_its_subscriptions,
             close::nothing_is_handled_after_close,
             close::what_handlers_publish_while_the_bus_closes_is_published,
+            close::close_ends_a_subscription_in_every_state,
             close::a_bus_that_is_dropped_loses_nothing,
-            close::resume_does_not_end_a_drain,
-            close::every_drainer_gets_the_same_report,
+            drain::resume_does_not_end_a_drain,
+            drain::every_drainer_gets_the_same_report,
             group::two_members_share_the_partitions,
             group::a_member_that_joins_overlaps_nobody,
             group::what_a_member_had_comes_to_the_others,

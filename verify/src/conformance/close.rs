@@ -1,10 +1,10 @@
-//! Drain and close: what was taken is settled or listed, and comes again.
+//! Closing the bus: what was taken is settled or listed, and comes again.
 
+use super::drain::{free, gated};
 use super::{Seen, Stand, Verdict, content, one_key, publish};
 use anyhow::{Result, ensure};
 use clearway::{
-    Bus, Delivery, HandlerError, OnFailure, Outcome, PublishError, Retry, Subscription,
-    SubscriptionState, Topic,
+    Bus, Delivery, HandlerError, OnFailure, Outcome, PublishError, Retry, SubscriptionState,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,175 +14,6 @@ use tokio::time::sleep;
 
 const CLOSE: Duration = Duration::from_secs(5);
 const MS: Duration = Duration::from_millis(1);
-
-/// A subscription whose handlers wait at a gate.
-async fn gated(
-    topic: &Topic<u64, clearway::Json>,
-    seen: &Seen,
-    gate: &Arc<Semaphore>,
-) -> Result<Subscription> {
-    let (noted, waits) = (seen.clone(), gate.clone());
-    let subscription =
-        topic
-            .subscription("reads")
-            .concurrency(4)
-            .handler(move |delivery: Delivery<u64>| {
-                let (waits, at_work) = (waits.clone(), noted.begin(&delivery));
-                async move {
-                    let _ = waits.acquire().await;
-                    drop(at_work);
-                    content()
-                }
-            });
-    Ok(subscription.await?)
-}
-
-async fn free(topic: &Topic<u64, clearway::Json>, seen: &Seen) -> Result<Subscription> {
-    let gate = Arc::new(Semaphore::new(1));
-    gated(topic, seen, &gate).await
-}
-
-pub(super) async fn drain_settles_what_was_taken(stand: &Stand) -> Result<Verdict> {
-    let bus = stand.bus().await?;
-    let topic = bus.topic::<u64>(&stand.topic())?;
-    let (seen, gate) = (Seen::new(), Arc::new(Semaphore::new(0)));
-    let subscription = gated(&topic, &seen, &gate).await?;
-    publish(&topic, 0..20, |n| Some(format!("key-{n}"))).await?;
-    super::eventually("all are taken", || async {
-        subscription.status().await.in_flight == 20
-    })
-    .await?;
-    let opening = async {
-        sleep(20 * MS).await;
-        gate.add_permits(1000);
-    };
-    let (report, ()) = tokio::join!(subscription.drain(CLOSE), opening);
-    ensure!(report.drained && report.left.is_empty(), "{report:?}");
-    ensure!(seen.ended() == 20, "{} have ended", seen.ended());
-    let again = Seen::new();
-    let subscription = free(&topic, &again).await?;
-    publish(&topic, [99], one_key).await?;
-    again
-        .until("the new one", |seen| seen.begun().contains(&99))
-        .await?;
-    ensure!(again.begun() == [99], "{:?}", again.begun());
-    subscription.close(CLOSE).await;
-    bus.close(CLOSE).await;
-    Ok(Verdict::Passed)
-}
-
-pub(super) async fn drain_without_time_lists_what_was_left(stand: &Stand) -> Result<Verdict> {
-    let bus = stand.bus().await?;
-    let topic = bus.topic::<u64>(&stand.topic())?;
-    let (seen, gate) = (Seen::new(), Arc::new(Semaphore::new(0)));
-    let subscription = gated(&topic, &seen, &gate).await?;
-    publish(&topic, 0..10, |n| Some(format!("key-{n}"))).await?;
-    super::eventually("all are taken", || async {
-        subscription.status().await.in_flight == 10
-    })
-    .await?;
-    let report = subscription.drain(Duration::ZERO).await;
-    ensure!(!report.drained && !report.blocked, "{report:?}");
-    ensure!(report.left.len() == 10, "{report:?}");
-    let begun = seen.begun().len();
-    ensure!(seen.ended() == begun, "a handler runs after the drain");
-    bus.close(CLOSE).await;
-    Ok(Verdict::Passed)
-}
-
-pub(super) async fn a_handler_that_blocks_is_named(stand: &Stand) -> Result<Verdict> {
-    let bus = stand.bus().await?;
-    let topic = bus.topic::<u64>(&stand.topic())?;
-    let seen = Seen::new();
-    let noted = seen.clone();
-    let (release, released) = std::sync::mpsc::channel::<()>();
-    let released = parking_lot::Mutex::new(released);
-    let subscription = topic
-        .subscription("reads")
-        .handler(move |delivery: Delivery<u64>| {
-            let at_work = noted.begin(&delivery);
-            if delivery.value == 3 {
-                // Until the other end is dropped. No await: nothing can drop this.
-                let _ = released.lock().recv();
-            }
-            drop(at_work);
-            async { content() }
-        })
-        .await?;
-    publish(&topic, 0..5, |n| Some(format!("key-{n}"))).await?;
-    seen.until("four have ended, one blocks", |seen| {
-        seen.ended() == 4 && seen.begun().len() == 5
-    })
-    .await?;
-    super::eventually("one is left", || async {
-        subscription.status().await.in_flight == 1
-    })
-    .await?;
-    let report = subscription.drain(Duration::ZERO).await;
-    ensure!(report.blocked && !report.drained, "{report:?}");
-    ensure!(report.left.len() == 1, "{report:?}");
-    ensure!(report.blocking == report.left, "{report:?}");
-    drop(release);
-    // What it answers then does not count.
-    let again = Seen::new();
-    let _subscription = free(&topic, &again).await?;
-    again
-        .until("it comes again", |seen| seen.begun() == [3])
-        .await?;
-    bus.close(CLOSE).await;
-    Ok(Verdict::Passed)
-}
-
-pub(super) async fn what_was_left_comes_again(stand: &Stand) -> Result<Verdict> {
-    let bus = stand.bus().await?;
-    let topic = bus.topic::<u64>(&stand.topic())?;
-    let (seen, gate) = (Seen::new(), Arc::new(Semaphore::new(0)));
-    let subscription = gated(&topic, &seen, &gate).await?;
-    publish(&topic, 0..10, one_key).await?;
-    super::eventually("all are taken", || async {
-        subscription.status().await.in_flight == 10
-    })
-    .await?;
-    subscription.drain(Duration::ZERO).await;
-    let again = Seen::new();
-    let subscription = free(&topic, &again).await?;
-    again.until("all", |seen| seen.ended() >= 10).await?;
-    ensure!(again.begun().into_iter().eq(0..10), "{:?}", again.begun());
-    subscription.close(CLOSE).await;
-    bus.close(CLOSE).await;
-    Ok(Verdict::Passed)
-}
-
-pub(super) async fn a_retry_beyond_the_deadline_is_given_back(stand: &Stand) -> Result<Verdict> {
-    let bus = stand.bus().await?;
-    let topic = bus.topic::<u64>(&stand.topic())?;
-    let hour = Duration::from_secs(3600);
-    let seen = Seen::new();
-    let noted = seen.clone();
-    let subscription = topic
-        .subscription("reads")
-        .retry(Retry::new().delays(hour, hour))
-        .handler(move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { Err::<(), _>(HandlerError::from("not today")) }
-        })
-        .await?;
-    publish(&topic, 0..3, one_key).await?;
-    seen.until("the first", |seen| seen.ended() >= 1).await?;
-    super::eventually("all are taken", || async {
-        let status = subscription.status().await;
-        status.in_flight == 3 && status.retrying == 1
-    })
-    .await?;
-    let begun = tokio::time::Instant::now();
-    let report = subscription.drain(60 * CLOSE).await;
-    ensure!(begun.elapsed() < CLOSE, "it waited {:?}", begun.elapsed());
-    // It, and those of its key behind it.
-    ensure!(report.left.len() == 3, "{report:?}");
-    ensure!(seen.begun() == [0], "{:?}", seen.begun());
-    bus.close(CLOSE).await;
-    Ok(Verdict::Passed)
-}
 
 pub(super) async fn closing_the_bus_drains_its_subscriptions(stand: &Stand) -> Result<Verdict> {
     let bus = stand.bus().await?;
@@ -290,6 +121,84 @@ pub(super) async fn what_handlers_publish_while_the_bus_closes_is_published(
     Ok(Verdict::Passed)
 }
 
+pub(super) async fn close_ends_a_subscription_in_every_state(stand: &Stand) -> Result<Verdict> {
+    let hour = Duration::from_secs(3600);
+    for state in ["held", "paused", "retrying", "busy", "stream", "draining"] {
+        let bus = stand.bus().await?;
+        let topic = bus.topic::<u64>(&stand.topic())?;
+        publish(&topic, 0..8, |n| Some(format!("key-{}", n % 4))).await?;
+        let (seen, gate) = (Seen::new(), Arc::new(Semaphore::new(0)));
+        let (noted, waits) = (seen.clone(), gate.clone());
+        let builder = topic.subscription("reads").concurrency(4);
+        let builder = builder.retry(Retry::new().delays(hour, hour));
+        let builder = if state == "held" {
+            builder.hold()
+        } else {
+            builder
+        };
+        let mut deliveries = None;
+        let subscription = if state == "stream" {
+            let stream = deliveries.insert(builder.stream().await?);
+            stream.next().await;
+            stream.subscription().clone()
+        } else {
+            let fails = state == "retrying";
+            let handler = move |delivery: Delivery<u64>| {
+                let (at_work, waits) = (noted.begin(&delivery), waits.clone());
+                async move {
+                    let _at_work = at_work;
+                    if fails {
+                        return Err(HandlerError::from("not today"));
+                    }
+                    let _ = waits.acquire().await;
+                    content()
+                }
+            };
+            builder.handler(handler).await?
+        };
+        let begun = tokio::time::Instant::now();
+        match state {
+            "held" => {}
+            "paused" => ensure!(subscription.pause().await, "it has ended"),
+            "retrying" => seen.until("all fail", |seen| seen.ended() == 4).await?,
+            "stream" => {}
+            _ => {
+                seen.until("all wait", |seen| seen.begun().len() == 4)
+                    .await?
+            }
+        }
+        let draining = (state == "draining").then(|| {
+            let subscription = subscription.clone();
+            tokio::spawn(async move { subscription.drain(hour).await })
+        });
+        let report = bus.close(20 * MS).await;
+        ensure!(
+            begun.elapsed() < 4 * CLOSE,
+            "{state}: {:?}",
+            begun.elapsed()
+        );
+        let left = report.deliveries_left;
+        ensure!(state != "held" || left == 0, "{state}: {report:?}");
+        ensure!(left <= 8, "{state}: {report:?}");
+        if let Some(draining) = draining {
+            ensure!(!draining.await?.drained, "{state}");
+        }
+        let ended = subscription.status().await.state;
+        ensure!(ended == SubscriptionState::Ended, "{state}: {ended:?}");
+        let then = seen.events();
+        gate.add_permits(1000);
+        // Whoever has it next gets all of it.
+        let (bus, again) = (stand.bus().await?, Seen::new());
+        let topic = bus.topic::<u64>(subscription.topic())?;
+        let next = free(&topic, &again).await?;
+        again.until(state, |again| again.ended() == 8).await?;
+        ensure!(seen.events() == then, "{state}: handled after close");
+        next.close(CLOSE).await;
+        bus.close(CLOSE).await;
+    }
+    Ok(Verdict::Passed)
+}
+
 pub(super) async fn a_bus_that_is_dropped_loses_nothing(stand: &Stand) -> Result<Verdict> {
     let name = stand.topic();
     let (first, then) = (Seen::new(), Seen::new());
@@ -310,63 +219,6 @@ pub(super) async fn a_bus_that_is_dropped_loses_nothing(stand: &Stand) -> Result
         both.collect::<BTreeSet<_>>().len() == 201
     })
     .await?;
-    bus.close(CLOSE).await;
-    Ok(Verdict::Passed)
-}
-
-pub(super) async fn resume_does_not_end_a_drain(stand: &Stand) -> Result<Verdict> {
-    let bus = stand.bus().await?;
-    let topic = bus.topic::<u64>(&stand.topic())?;
-    let (seen, gate) = (Seen::new(), Arc::new(Semaphore::new(0)));
-    let subscription = gated(&topic, &seen, &gate).await?;
-    publish(&topic, 0..5, |n| Some(format!("key-{n}"))).await?;
-    super::eventually("all are taken", || async {
-        subscription.status().await.in_flight == 5
-    })
-    .await?;
-    let meddling = async {
-        super::eventually("it drains", || async {
-            subscription.status().await.state == SubscriptionState::Draining
-        })
-        .await?;
-        subscription.resume();
-        subscription.pause().await;
-        subscription.resume();
-        publish(&topic, [99], one_key).await?;
-        gate.add_permits(1000);
-        Ok::<_, anyhow::Error>(())
-    };
-    let (report, meddled) = tokio::join!(subscription.drain(4 * CLOSE), meddling);
-    meddled?;
-    ensure!(report.drained, "{report:?}");
-    ensure!(
-        !seen.begun().contains(&99),
-        "taken after the drain had begun"
-    );
-    bus.close(CLOSE).await;
-    Ok(Verdict::Passed)
-}
-
-pub(super) async fn every_drainer_gets_the_same_report(stand: &Stand) -> Result<Verdict> {
-    let bus = stand.bus().await?;
-    let topic = bus.topic::<u64>(&stand.topic())?;
-    let (seen, gate) = (Seen::new(), Arc::new(Semaphore::new(0)));
-    let subscription = gated(&topic, &seen, &gate).await?;
-    publish(&topic, 0..5, |n| Some(format!("key-{n}"))).await?;
-    super::eventually("all are taken", || async {
-        subscription.status().await.in_flight == 5
-    })
-    .await?;
-    let (one, other, third) = tokio::join!(
-        subscription.drain(20 * MS),
-        subscription.drain(60 * CLOSE),
-        subscription.drain(30 * MS)
-    );
-    ensure!(
-        one == other && other == third,
-        "{one:?}, {other:?}, {third:?}"
-    );
-    ensure!(one.left.len() == 5, "{one:?}");
     bus.close(CLOSE).await;
     Ok(Verdict::Passed)
 }

@@ -1,10 +1,12 @@
 //! What goes in comes out: every field of an envelope, however it looks.
 
 use super::{Seen, Stand, Verdict, content, publish};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
-use clearway::{Bus, Delivery, Envelope, HandlerError, TraceContext};
-use std::collections::BTreeSet;
+use clearway::{
+    Bus, Delivery, Envelope, HandlerError, Overflow, PublishError, TopicConfig, TraceContext,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -105,6 +107,62 @@ pub(super) async fn a_large_payload_comes_back_whole(stand: &Stand) -> Result<Ve
     let payload: Bytes = (0..900_000_u32).map(|n| (n % 251) as u8).collect();
     let (_, came) = there_and_back(stand, payload.clone(), |_| ()).await?;
     ensure!(came.payload == payload, "{} bytes came", came.payload.len());
+    Ok(Verdict::Passed)
+}
+
+pub(super) async fn the_size_limit_is_exact(stand: &Stand) -> Result<Verdict> {
+    let bus = stand.bus().await?;
+    let name = stand.topic();
+    let config = TopicConfig::new(name.as_str()).size_limit(10_000);
+    bus.configure(config).await?;
+    let topic = bus.raw_topic(&name)?;
+    let of = |payload: usize| topic.publish(&Bytes::from(vec![7; payload])).key("one");
+    let beside = of(0).envelope().map(Envelope::size).context("bytes")?;
+    let (sender, mut came) = mpsc::unbounded_channel();
+    let subscription = topic
+        .subscribe("reads", move |delivery: Delivery<Bytes>| {
+            let _ = sender.send(delivery.value.len());
+            async { content() }
+        })
+        .await?;
+    match of(10_001 - beside).await {
+        Err(PublishError::TooLarge { size, limit, .. }) => {
+            ensure!((size, limit) == (10_001, 10_000), "{size} of {limit}");
+        }
+        other => bail!("one byte too many: {other:?}"),
+    }
+    of(10_000 - beside).await?;
+    let first = tokio::time::timeout(super::PATIENCE, came.recv()).await?;
+    ensure!(first == Some(10_000 - beside), "{first:?}");
+    subscription.close(CLOSE).await;
+    bus.close(CLOSE).await;
+    Ok(Verdict::Passed)
+}
+
+pub(super) async fn results_come_in_the_order_of_their_keys(stand: &Stand) -> Result<Verdict> {
+    let bus = stand.bus().await?;
+    let topic = bus.topic::<u64>(&stand.topic())?.ordered();
+    let results = bus.publish_results(Overflow::Block);
+    let mut results = results.context("nobody else reads the results")?;
+    let mut keys = BTreeMap::new();
+    for n in 0..200_u64 {
+        let publish = topic.publish(&n).key(format!("key-{}", n % 5));
+        let id = publish.envelope().context("a number")?.id;
+        keys.insert(id, n);
+        publish.enqueue().map(drop)?;
+    }
+    let mut last = BTreeMap::new();
+    for _ in 0..200 {
+        let result = tokio::time::timeout(super::PATIENCE, results.next()).await?;
+        let result = result.context("there are more")?;
+        let receipt = result.outcome?;
+        let n = keys.remove(&result.id).context("told twice")?;
+        let place = (n, receipt.position);
+        let before = last.insert(n % 5, place);
+        ensure!(before < Some(place), "{before:?} and then {place:?}");
+    }
+    drop(results);
+    bus.close(CLOSE).await;
     Ok(Verdict::Passed)
 }
 
