@@ -218,7 +218,7 @@ impl Subscription {
     /// Says what was left: that is not acknowledged, and comes again.
     ///
     /// A delivery that waits for an attempt beyond the deadline is given back at once. Every caller gets the same
-    /// report; the first one's limit counts.
+    /// report; the shortest limit counts, that of a bus that closes included.
     pub async fn drain(&self, limit: Duration) -> DrainReport {
         let deadline = self.runtime.now() + limit;
         self.control.close(&self.runtime, deadline).await
@@ -326,7 +326,10 @@ impl Control {
     }
 
     fn stop(&self, deadline: Duration) {
-        self.notes.lock().deadline.get_or_insert(deadline);
+        let mut notes = self.notes.lock();
+        let shortest = notes.deadline.map_or(deadline, |known| known.min(deadline));
+        notes.deadline = Some(shortest);
+        drop(notes);
         self.interest.want(Ask::End, Want::Active);
     }
 
