@@ -74,6 +74,7 @@ mod ensure;
 mod envelope;
 mod error;
 mod events;
+mod foreign;
 mod handle;
 mod handler;
 mod health;
