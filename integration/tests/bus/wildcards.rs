@@ -429,6 +429,14 @@ async fn a_stream_that_is_deleted_is_waited_for_and_not_made() -> Result<()> {
     scene.publish("a", "after").await?;
     let seen = next(&mut deliveries, 1, &scene).await?;
     assert_eq!(seen, set(&[("a", "after")]));
+    // What was waited for is said: no attempt to make a topic of it came between.
+    let restarted = |event: &BusEvent| match event {
+        BusEvent::ConsumerRestarted { topic, reason, .. } => {
+            (**topic == *subjects.to_string()).then(|| reason.clone())
+        }
+        _ => None,
+    };
+    assert_eq!(told(&mut events, restarted).await?, "the stream is gone");
     scene.end(&[bus], &[]).await
 }
 
