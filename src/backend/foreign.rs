@@ -1,6 +1,8 @@
 //! Foreign: what a subscription can read in the place of a topic, where a broker has such things.
 
+#[cfg(feature = "memory")]
 use super::SubscribeRequest;
+#[cfg(feature = "memory")]
 use crate::error::Unsupported;
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +10,7 @@ use std::sync::Arc;
 /// What others publish and no topic is, in the broker's own words. It can be read and nothing else: nothing is published to
 /// it, and it is neither made nor changed.
 ///
-/// A backend that has such things makes it: on NATS it is `nats::Subjects`. Another refuses it ([`Unsupported`]).
+/// A backend that has such things makes it: on NATS it is `nats::Subjects`. Another refuses it ([`Unsupported`](crate::Unsupported)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Foreign {
     log: Arc<str>,
@@ -17,7 +19,7 @@ pub struct Foreign {
 
 impl Foreign {
     /// What fits `pattern` in `log`, both checked by the backend.
-    #[cfg(any(feature = "nats", test))]
+    #[cfg(feature = "nats")]
     pub(crate) fn new(log: impl Into<Arc<str>>, pattern: impl Into<Arc<str>>) -> Self {
         Self {
             log: log.into(),
@@ -45,6 +47,7 @@ impl fmt::Display for Foreign {
 }
 
 /// Refuses what is no topic, for a backend that has topics only.
+#[cfg(feature = "memory")]
 pub(crate) fn only_topics(
     backend: &'static str,
     request: &SubscribeRequest,

@@ -31,6 +31,7 @@ mod partitioner;
 
 pub use crate::protocol::ledger::Slot;
 pub use foreign::Foreign;
+#[cfg(feature = "memory")]
 pub(crate) use foreign::only_topics;
 pub use partitioner::partition_of;
 

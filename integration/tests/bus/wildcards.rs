@@ -1,5 +1,7 @@
 //! Subjects of a stream that somebody else made and fills, read with wildcards.
 
+mod scene;
+
 use crate::setup::{bus, options};
 use anyhow::{Context as _, Result, bail, ensure};
 use async_nats::HeaderMap;
@@ -8,10 +10,10 @@ use bytes::Bytes;
 use clearway::dead_letter::header;
 use clearway::nats::Subjects;
 use clearway::{
-    Bus, BusEvent, Deliveries, Delivery, Events, FailureKind, HandlerError, OnFailure, Outcome,
-    Retry, SubscribeError,
+    Bus, BusEvent, Delivery, FailureKind, HandlerError, OnFailure, Outcome, Retry, SubscribeError,
 };
-use clearway_integration::{Broker, Fault, Outside, PATIENCE, until};
+use clearway_integration::{Fault, PATIENCE, until};
+use scene::{Scene, next, set, told};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,103 +23,6 @@ use uuid::Uuid;
 
 const GROUP: &str = "audit";
 const CLOSE: Duration = Duration::from_secs(5);
-
-/// A stream of somebody else's, for all that begins with its own name.
-struct Scene {
-    broker: Broker,
-    outside: Outside,
-    stream: String,
-}
-
-impl Scene {
-    async fn open() -> Result<Self> {
-        let broker = Broker::any().await?;
-        let scene = Self {
-            outside: Outside::of(&broker).await?,
-            stream: broker.fresh_name("sensors"),
-            broker,
-        };
-        scene.make().await?;
-        Ok(scene)
-    }
-
-    async fn make(&self) -> Result<()> {
-        let config = Config {
-            name: self.stream.clone(),
-            subjects: vec![format!("{}.>", self.stream)],
-            ..Config::default()
-        };
-        self.outside.jetstream.create_stream(config).await?;
-        Ok(())
-    }
-
-    async fn connect(&self) -> Result<Bus> {
-        let builder = bus(options(self.broker.url())?);
-        Ok(builder.connect().await?)
-    }
-
-    /// A subject, or a pattern, below the stream's name.
-    fn below(&self, rest: &str) -> String {
-        format!("{}.{rest}", self.stream)
-    }
-
-    fn subjects(&self, rest: &str) -> Result<Subjects> {
-        Ok(Subjects::new(&self.stream, &self.below(rest))?)
-    }
-
-    /// Publishes as somebody who knows nothing of us.
-    async fn publish(&self, rest: &str, payload: &str) -> Result<()> {
-        let payload = payload.to_owned().into();
-        let stored = self.outside.jetstream.publish(self.below(rest), payload);
-        stored.await?.await?;
-        Ok(())
-    }
-
-    async fn end(self, buses: &[Bus], streams: &[&str]) -> Result<()> {
-        for bus in buses {
-            bus.close(CLOSE).await;
-        }
-        self.outside.forget(streams).await?;
-        self.outside.forget(&[&self.stream]).await
-    }
-}
-
-/// The next `count` deliveries, acknowledged: what each was published to, below the stream's name, and what it carries.
-async fn next(
-    deliveries: &mut Deliveries<Bytes>,
-    count: usize,
-    scene: &Scene,
-) -> Result<BTreeSet<(String, String)>> {
-    let mut seen = BTreeSet::new();
-    for _ in 0..count {
-        let delivery = timeout(PATIENCE, deliveries.next()).await?;
-        let delivery = delivery.context("the stream has ended")?;
-        let below = delivery.topic.strip_prefix(&scene.below(""));
-        let below = below.with_context(|| delivery.topic.to_string())?;
-        let payload = std::str::from_utf8(&delivery.value)?;
-        seen.insert((below.to_owned(), payload.to_owned()));
-        delivery.ack();
-    }
-    Ok(seen)
-}
-
-fn set(all: &[(&str, &str)]) -> BTreeSet<(String, String)> {
-    let owned = |(subject, payload): &(&str, &str)| (subject.to_string(), payload.to_string());
-    all.iter().map(owned).collect()
-}
-
-/// Waits for an event that `which` gives something for.
-async fn told<T>(events: &mut Events, which: impl Fn(&BusEvent) -> Option<T>) -> Result<T> {
-    let next = async {
-        while let Some(event) = events.next().await {
-            if let Some(found) = which(&event) {
-                return Some(found);
-            }
-        }
-        None
-    };
-    timeout(PATIENCE, next).await?.context("the bus is closed")
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_fits_is_read_also_what_comes_to_be_later() -> Result<()> {
