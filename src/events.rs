@@ -63,7 +63,7 @@ pub enum BusEvent {
         /// Each setting: wanted and found.
         differences: String,
     },
-    /// A topic that was there is gone; the next publish ensures it again.
+    /// A topic that was there is gone; the next publish ensures it again. What is no topic is waited for.
     TopicMissing {
         /// Which.
         topic: Arc<str>,

@@ -156,7 +156,7 @@ impl<T, C: Codec<T>> Topic<T, C> {
     where
         T: Send + 'static,
     {
-        SubscriptionBuilder::new(self.core(), &self.state, &self.codec, group)
+        SubscriptionBuilder::new(self.core(), self.state.clone(), self.codec.clone(), group)
     }
 
     /// What an acknowledged envelope survives there, once the topic was ensured.

@@ -19,7 +19,8 @@ pub struct Delivery<T> {
     pub value: T,
     /// The envelope as it came.
     pub envelope: Envelope,
-    /// Its topic.
+    /// Its topic; or, where a subscription reads what is no topic ([`Foreign`](crate::backend::Foreign)), what it was
+    /// published to: on NATS its whole subject.
     pub topic: Arc<str>,
     /// Where it is.
     pub position: Position,

@@ -75,6 +75,7 @@ mod ensure;
 mod envelope;
 mod error;
 mod events;
+mod foreign;
 mod handle;
 mod handler;
 mod health;

@@ -25,7 +25,8 @@ const REDRIVEN: &str = "redrive-of";
 pub struct RedriveReport {
     /// Envelopes that are back, by topic.
     pub moved: BTreeMap<Arc<str>, u64>,
-    /// Envelopes that do not say where they came from: left where they are, for the next redrive to see.
+    /// Envelopes that do not say which topic they came from, or came from none ([`Bus::raw_subscription`]): left where they are,
+    /// for the next redrive to see.
     pub homeless: u64,
     /// Whether nothing was left to redrive.
     pub complete: bool,
@@ -92,6 +93,8 @@ impl Bus {
         report: &mut RedriveReport,
     ) -> Result<(), RedriveError> {
         let from = letter.envelope.headers.first(header::TOPIC);
+        // What was read from no topic has none to go back to: its subject may look like one.
+        let from = from.filter(|_| letter.envelope.headers.first(header::FOREIGN).is_none());
         let Some(home) = from.and_then(|home| std::str::from_utf8(home).ok()) else {
             report.homeless += 1;
             letter.nack(Duration::MAX);

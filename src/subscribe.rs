@@ -1,7 +1,7 @@
 //! The builder of one subscription, and the wiring of its dead letters.
 
-use crate::backend::StartAt;
 use crate::backend::any::{Any, AnyRoute};
+use crate::backend::{Foreign, StartAt};
 use crate::batch::{Batch, BatchHandler, Gather};
 use crate::codec::Codec;
 use crate::consume::options::{Options, Order, Recovery};
@@ -61,8 +61,8 @@ use std::time::Duration;
 #[must_use = "it begins with a handler"]
 pub struct SubscriptionBuilder<'t, T, C, L = ()> {
     core: &'t Arc<Core<Any>>,
-    topic: &'t Arc<TopicState<AnyRoute>>,
-    codec: &'t Arc<C>,
+    topic: Arc<TopicState<AnyRoute>>,
+    codec: Arc<C>,
     group: Arc<str>,
     options: Options,
     layers: L,
@@ -76,8 +76,8 @@ where
 {
     pub(crate) fn new(
         core: &'t Arc<Core<Any>>,
-        topic: &'t Arc<TopicState<AnyRoute>>,
-        codec: &'t Arc<C>,
+        topic: Arc<TopicState<AnyRoute>>,
+        codec: Arc<C>,
         group: &str,
     ) -> Self {
         Self {
@@ -89,6 +89,12 @@ where
             layers: (),
             values: PhantomData,
         }
+    }
+
+    /// Reads `foreign` in the place of a topic.
+    pub(crate) fn reads(mut self, foreign: Foreign) -> Self {
+        self.options.foreign = Some(foreign);
+        self
     }
 }
 
@@ -234,7 +240,7 @@ where
             _ => Ok(None),
         };
         let handler = self.layers.around(handler);
-        let (core, topic, codec) = (self.core, self.topic.clone(), self.codec.clone());
+        let (core, topic, codec) = (self.core, self.topic, self.codec);
         let (group, options) = (self.group, self.options);
         async move {
             let wanted = Wanted {

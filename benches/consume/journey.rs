@@ -126,6 +126,7 @@ async fn alone(memory: Memory) -> f64 {
     let connection = connection.expect("memory connects");
     let request = SubscribeRequest {
         topic: TopicConfig::new(TOPIC),
+        foreign: None,
         group: "alone".into(),
         start: StartAt::Earliest,
         in_flight_max: WINDOW,

@@ -204,11 +204,13 @@ impl<T> Incoming<T> {
                 envelope,
                 position,
                 attempt,
+                subject,
                 token,
             } => Incoming::Delivery {
                 envelope,
                 position,
                 attempt,
+                subject,
                 token: map(token),
             },
             Self::Assigned { partitions, epoch } => Incoming::Assigned { partitions, epoch },

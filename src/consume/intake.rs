@@ -101,6 +101,7 @@ struct Stashed {
     envelope: Envelope,
     position: Position,
     attempt: u32,
+    subject: Option<Arc<str>>,
     token: AnyToken,
     /// There if it is counted already.
     progress: Option<Progress>,

@@ -19,6 +19,8 @@ pub(super) enum Key {
 pub(super) struct Job {
     pub(super) envelope: Envelope,
     pub(super) position: Position,
+    /// What it was published to, where the subscription reads no topic.
+    pub(super) subject: Option<Arc<str>>,
     /// How often it has been given to a handler, the next time included.
     pub(super) attempt: u32,
     /// How often it has failed here.

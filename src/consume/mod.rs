@@ -138,10 +138,14 @@ async fn consumer(
     group: &Arc<str>,
     options: &Options,
 ) -> Result<AnyConsumer, SubscribeError> {
-    ensured(core, topic, None).await?;
+    // What is no topic is neither made nor compared with anything.
+    if options.foreign.is_none() {
+        ensured(core, topic, None).await?;
+    }
     let connection = core.connection().ok_or(SubscribeError::Closed)?;
     let request = SubscribeRequest {
         topic: topic.now().config.clone(),
+        foreign: options.foreign.clone(),
         group: group.clone(),
         start: options.start,
         in_flight_max: options.slots(),

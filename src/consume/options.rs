@@ -1,6 +1,6 @@
 //! What one subscription was asked for.
 
-use crate::backend::StartAt;
+use crate::backend::{Foreign, StartAt};
 use crate::error::SubscribeError;
 use crate::middleware::concurrency::Concurrency;
 use crate::middleware::dead_letter::OnFailure;
@@ -37,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) on_failure: OnFailure,
     pub(crate) timeout: Option<Duration>,
     pub(crate) start: StartAt,
+    /// What is read in the place of a topic.
+    pub(crate) foreign: Option<Foreign>,
     pub(crate) held: bool,
     pub(crate) dedup: Option<usize>,
     pub(crate) recovery: Option<Recovery>,
@@ -131,6 +133,7 @@ impl Default for Options {
             on_failure: OnFailure::Block,
             timeout: None,
             start: StartAt::Earliest,
+            foreign: None,
             held: false,
             dedup: None,
             recovery: None,

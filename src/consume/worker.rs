@@ -199,7 +199,7 @@ impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Stage<T, C, H> {
             let delivery = Delivery {
                 value: decoded.map_err(Failure::Undecodable)?,
                 envelope: job.envelope.clone(),
-                topic: self.control.topic.clone(),
+                topic: job.subject.as_ref().unwrap_or(&self.control.topic).clone(),
                 position: job.position,
                 attempt: job.attempt,
                 recovery: job.recovery,
@@ -268,7 +268,8 @@ impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Stage<T, C, H> {
             }
             (OnFailure::DeadLetter(_), Some(letters)) => {
                 let origin = Origin {
-                    topic,
+                    topic: job.subject.as_deref().unwrap_or(topic),
+                    foreign: job.subject.is_some().then_some(topic),
                     group,
                     position,
                     error,

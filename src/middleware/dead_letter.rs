@@ -16,6 +16,8 @@ use uuid::Uuid;
 pub mod header {
     /// The topic it came from.
     pub const TOPIC: &str = "dead-letter-topic";
+    /// Of one that was read from no topic: what it was read by (`sensors.> in SENSORS`). The topic is then what it was published to.
+    pub const FOREIGN: &str = "dead-letter-foreign";
     /// The group whose handler failed.
     pub const GROUP: &str = "dead-letter-group";
     /// The partition it was in.
@@ -152,6 +154,8 @@ impl fmt::Debug for DeadLetters {
 /// What a dead letter tells of where it came from.
 pub(crate) struct Origin<'o> {
     pub(crate) topic: &'o str,
+    /// What it was read by, if that is no topic.
+    pub(crate) foreign: Option<&'o str>,
     pub(crate) group: &'o str,
     pub(crate) position: Position,
     pub(crate) error: &'o str,
@@ -176,6 +180,9 @@ pub(crate) fn dead_letter(envelope: &Envelope, origin: &Origin<'_>) -> Option<En
             .add(Bytes::from_static(name.as_bytes()), value);
     };
     add(header::TOPIC, origin.topic.to_string());
+    if let Some(foreign) = origin.foreign {
+        add(header::FOREIGN, foreign.to_string());
+    }
     add(header::GROUP, origin.group.to_string());
     add(header::PARTITION, origin.position.partition.to_string());
     add(header::OFFSET, origin.position.offset.to_string());
@@ -201,6 +208,7 @@ fn id_of_letter(id: Uuid, hops: u32) -> Uuid {
 pub(crate) fn kept(envelope: &Envelope) -> crate::Headers {
     let ours = [
         header::TOPIC,
+        header::FOREIGN,
         header::GROUP,
         header::PARTITION,
         header::OFFSET,

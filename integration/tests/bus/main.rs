@@ -13,3 +13,4 @@ mod publish;
 mod refused;
 mod round_trip;
 mod setup;
+mod wildcards;

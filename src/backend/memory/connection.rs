@@ -1,11 +1,12 @@
 //! A connection to the broker in the process: a queue that publishers fill without a lock, and a
 //! task that stores what is in it and answers.
 
+use super::NAME;
 use super::broker::Broker;
 use super::consumer::MemoryConsumer;
 use super::faults::Fate;
 use super::log::Now;
-use crate::backend::{Connection, Host, Outcome, Route, Slot, SubscribeRequest};
+use crate::backend::{Connection, Host, Outcome, Route, Slot, SubscribeRequest, only_topics};
 use crate::config::{Durability, TopicConfig};
 use crate::envelope::Envelope;
 use crate::error::{ConfigureError, Failure, FailureKind, SubscribeError};
@@ -159,6 +160,7 @@ impl Connection for MemoryConnection {
     }
 
     async fn subscribe(&self, request: SubscribeRequest) -> Result<MemoryConsumer, SubscribeError> {
+        only_topics(NAME, &request)?;
         let failed = |failure| SubscribeError::Failed {
             topic: request.topic.name.clone(),
             failure,

@@ -110,6 +110,7 @@ impl MemoryConsumer {
                             envelope,
                             position,
                             attempt,
+                            subject: None,
                             token,
                         }));
                     }

@@ -91,6 +91,7 @@ impl Backend for Memory {
             replicas: false,
             dedup_window: None,
             key_order_across_members: true,
+            foreign: false,
             delayed_nack: true,
             size_max: None,
         }

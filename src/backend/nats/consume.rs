@@ -15,6 +15,7 @@ use super::options::Options;
 use super::partition::{Pace, Partition};
 use super::pins::Pins;
 use crate::backend::{Answer, Consumer, Host, Incoming, Position, SubscribeRequest};
+use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind};
 use crate::events::BusEvent;
 use crate::runtime::{Task, timeout};
@@ -146,10 +147,16 @@ impl NatsConsumer {
                 time_ms: fetched.time_ms,
             };
             let Message {
-                headers, payload, ..
+                headers,
+                payload,
+                subject,
+                ..
             } = fetched.message;
+            let mut envelope = headers::decode(headers.as_ref(), payload, &origin);
+            let is_foreign = self.request.foreign.is_some();
             return Some(Incoming::Delivery {
-                envelope: headers::decode(headers.as_ref(), payload, &origin),
+                subject: is_foreign.then(|| of_foreign(&mut envelope, &subject)),
+                envelope,
                 position: Position {
                     partition: number,
                     offset: sequence,
@@ -321,6 +328,13 @@ impl fmt::Debug for NatsConsumer {
             .field("unanswered", &self.unanswered)
             .finish_non_exhaustive()
     }
+}
+
+/// What an envelope was published to; its key too, if it came without one.
+fn of_foreign(envelope: &mut Envelope, subject: &str) -> Arc<str> {
+    let key = || Bytes::copy_from_slice(subject.as_bytes());
+    envelope.key.get_or_insert_with(key);
+    subject.into()
 }
 
 fn disconnected(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {

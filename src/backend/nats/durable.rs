@@ -5,7 +5,7 @@ use super::drift::{Drift, adapted, drift};
 use super::names;
 use super::options::Options;
 use super::when::rfc3339;
-use crate::backend::StartAt;
+use crate::backend::{Foreign, StartAt};
 use crate::config::TopicConfig;
 use crate::error::{Failure, FailureKind};
 use serde_json::{Value, json};
@@ -89,6 +89,22 @@ impl Durable {
             stream: stream.to_owned(),
             name: names::durable(group, &topic.name, partition),
             subject: names::subject(&topic.name, partition),
+            unanswered_max,
+            pins,
+        }
+    }
+
+    /// The one durable of a group on what is no topic.
+    pub(super) fn foreign(
+        foreign: &Foreign,
+        group: &str,
+        unanswered_max: usize,
+        pins: bool,
+    ) -> Self {
+        Self {
+            stream: foreign.log().to_owned(),
+            name: names::durable_of_pattern(group, foreign.pattern()),
+            subject: foreign.pattern().to_owned(),
             unanswered_max,
             pins,
         }

@@ -27,6 +27,10 @@
 //! (10 s at least). On older servers a second member is refused where it can be noticed. Whoever takes
 //! over first gets back what the one before it left unanswered, in order, then what is new.
 //!
+//! # Subjects that are no topics
+//!
+//! [`Subjects`] of a stream that others fill can be subscribed to, with wildcards: [`Bus::raw_subscription`](crate::Bus::raw_subscription).
+//!
 //! # What is not touched
 //!
 //! Settings of a stream that we do not know stay as they are when it is changed. A stream is never deleted,
@@ -49,6 +53,7 @@ mod pins;
 mod pipeline;
 mod plan;
 mod produce;
+mod subjects;
 mod subscribe;
 mod url;
 mod wheel;
@@ -58,6 +63,7 @@ pub use connection::NatsConnection;
 pub use consume::{NatsConsumer, Token};
 pub use options::Options;
 pub use produce::Route;
+pub use subjects::{InvalidSubjects, Subjects};
 
 use super::{Backend, Capabilities, Host, check_capabilities, invalid_topic};
 use crate::config::{Durability, Retention, TopicConfig};
@@ -109,6 +115,7 @@ impl Backend for Nats {
             replicas: true,
             dedup_window: Some(self.options.duplicate_window),
             key_order_across_members: true,
+            foreign: true,
             delayed_nack: true,
             size_max: None,
         }

@@ -50,10 +50,67 @@ pub(super) fn refuse_group(group: &str, topic: &str) -> Option<String> {
     if group.is_empty() {
         return Some("the group's name is empty".into());
     }
-    let longest = durable(group, topic, u32::MAX).len();
+    refuse_durable(group, &durable(group, topic, u32::MAX))
+}
+
+/// Why `group` cannot have a durable for what fits `pattern`, or `None` if it can.
+pub(super) fn refuse_group_of_pattern(group: &str, pattern: &str) -> Option<String> {
+    if group.is_empty() {
+        return Some("the group's name is empty".into());
+    }
+    refuse_durable(group, &durable_of_pattern(group, pattern))
+}
+
+fn refuse_durable(group: &str, longest: &str) -> Option<String> {
+    let longest = longest.len();
     (longest > NAME_MAX).then(|| {
         format!("with group `{group}` its durable's name would be {longest} bytes long, more than the {NAME_MAX} allowed")
     })
+}
+
+/// Where `pattern` cannot be one of subjects (a byte of it) and why, or `None` if it can.
+pub(super) fn refuse_pattern(pattern: &str) -> Option<(usize, String)> {
+    let mut at = 0;
+    for token in pattern.split('.') {
+        let end = at + token.len();
+        let wild = |c: char| matches!(c, '*' | '>');
+        let refused =
+            match token {
+                "" => Some((at, "a token is empty".into())),
+                ">" if end < pattern.len() => {
+                    Some((at, "`>` stands for all that follows: nothing can".into()))
+                }
+                "*" | ">" => None,
+                _ => token
+                    .char_indices()
+                    .find(|(_, c)| !subject_takes(*c))
+                    .map(|(within, c)| match c {
+                        c if wild(c) => (at + within, format!("`{c}` stands for whole tokens")),
+                        c => (
+                            at + within,
+                            format!("the character {c:?} cannot be in a subject"),
+                        ),
+                    }),
+            };
+        if refused.is_some() {
+            return refused;
+        }
+        at = end + 1;
+    }
+    None
+}
+
+/// Whether some subject fits both patterns.
+pub(super) fn overlap(a: &str, b: &str) -> bool {
+    let (mut a, mut b) = (a.split('.'), b.split('.'));
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return true,
+            (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+            (Some(a), Some(b)) if a == b || a == "*" || b == "*" => {}
+            _ => return false,
+        }
+    }
 }
 
 fn subject_takes(c: char) -> bool {
@@ -68,6 +125,11 @@ pub(super) fn stream_of(topic: &str) -> String {
 /// The durable of a group on one partition of a topic.
 pub(super) fn durable(group: &str, topic: &str, partition: u32) -> String {
     format!("{}~{}~{partition}", escape(group), escape(topic))
+}
+
+/// The durable of a group on what fits a pattern. No partition is called `w`, so it is none of a topic's.
+pub(super) fn durable_of_pattern(group: &str, pattern: &str) -> String {
+    format!("{}~{}~w", escape(group), escape(pattern))
 }
 
 /// The subject of one partition.
@@ -169,6 +231,48 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_pattern_is_refused_where_it_is_none() {
+        for (pattern, at, culprit) in [
+            ("", 0, "empty"),
+            (".a", 0, "empty"),
+            ("a..b", 2, "empty"),
+            ("a.", 2, "empty"),
+            ("a.>.b", 2, "`>`"),
+            ("a.b>", 3, "`>`"),
+            ("a.x*", 3, "`*`"),
+            ("a.**", 2, "`*`"),
+            ("a b", 1, "' '"),
+            ("ü.\t", 3, "'\\t'"),
+        ] {
+            let (place, reason) =
+                refuse_pattern(pattern).unwrap_or_else(|| panic!("{pattern:?} was taken"));
+            assert_eq!(place, at, "{pattern:?}: {reason}");
+            assert!(reason.contains(culprit), "{pattern:?}: {reason}");
+        }
+        for pattern in [">", "*", "a", "a.*.b", "*.a.>", "$KV.x.>", "ü.*"] {
+            assert_eq!(refuse_pattern(pattern), None, "{pattern:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_overlap_both_ways() {
+        for (a, b, both) in [
+            ("a.*", "a.b", true),
+            ("a.*", "*.b", true),
+            ("a.>", "*.b.c", true),
+            (">", "a", true),
+            ("a.>", "a", false),
+            ("a.*", "b.*", false),
+            ("a.*", "a.b.c", false),
+            ("a.*.c", "a.b.>", true),
+            ("a.*.c", "a.b.d", false),
+        ] {
+            assert_eq!(overlap(a, b), both, "{a} {b}");
+            assert_eq!(overlap(b, a), both, "{b} {a}");
+        }
+    }
+
+    #[test]
     fn patterns_cover_as_the_server_has_it() {
         for (pattern, subject, covered) in [
             ("a.0", "a.0", true),
@@ -199,6 +303,20 @@ mod tests {
             let of = |(group, topic, partition): &(String, String, u32)| durable(group, topic, *partition);
             prop_assert_eq!(a == b, of(&a) == of(&b));
             prop_assert!(refuse_stream(&of(&a)).is_none());
+        }
+
+        #[test]
+        fn durables_of_patterns_are_nobody_elses(
+            a in ("[a~.%*>]{1,6}", "[a~.%*>w]{1,6}"), b in ("[a~.%*>]{1,6}", "[a~.%*>w]{1,6}"), p in 0..40u32,
+        ) {
+            let of = |(group, pattern): &(String, String)| durable_of_pattern(group, pattern);
+            prop_assert_eq!(a == b, of(&a) == of(&b));
+            prop_assert!(of(&a) != durable(&b.0, &b.1, p) && refuse_stream(&of(&a)).is_none());
+        }
+
+        #[test]
+        fn a_pattern_overlaps_what_it_covers(pattern in "[ab*]([.][ab*]){0,2}([.]>)?", subject in "[ab]([.][ab]){0,3}") {
+            prop_assert_eq!(overlap(&pattern, &subject), covers(&pattern, &subject));
         }
 
         #[test]

@@ -19,7 +19,7 @@ mod place;
 mod reply;
 mod speak;
 
-pub(super) use reply::Reply;
+pub(super) use reply::{REPLY, Reply};
 
 use super::durable::{Begin, Durable, Standing};
 use async_nats::{Message, Subject};

@@ -10,6 +10,7 @@ use super::{names, plan};
 use crate::backend::{SubscribeRequest, invalid_topic};
 use crate::config::Ensure;
 use crate::error::{Failure, FailureKind, SubscribeError, Unsupported};
+use serde_json::Value;
 use std::time::Duration;
 
 /// As many deliveries of one partition are held ready, at most.
@@ -22,7 +23,11 @@ pub(super) async fn subscribe(
     request: SubscribeRequest,
 ) -> Result<NatsConsumer, SubscribeError> {
     let topic = &request.topic;
-    if let Some(reason) = names::refuse_group(&request.group, &topic.name) {
+    let refused = match &request.foreign {
+        Some(foreign) => names::refuse_group_of_pattern(&request.group, foreign.pattern()),
+        None => names::refuse_group(&request.group, &topic.name),
+    };
+    if let Some(reason) = refused {
         return Err(invalid_topic(NAME, &topic.name, reason).into());
     }
     let failed = |failure: Failure| SubscribeError::Failed {
@@ -31,21 +36,22 @@ pub(super) async fn subscribe(
     };
     let refused = |error: ApiError| failed(error.into_failure());
     let api = connection.api().map_err(failed)?;
-    let stream = plan::stream_name(topic, &connection.options);
+    let stream = match &request.foreign {
+        Some(foreign) => foreign.log().to_owned(),
+        None => plan::stream_name(topic, &connection.options),
+    };
     let Some(info) = api.stream(&stream).await.map_err(refused)? else {
         let text = format!("there is no stream `{stream}`");
         return Err(failed(Failure::new(FailureKind::NoTopic, text)));
     };
     let born = info["created"].as_str().unwrap_or_default().to_owned();
     let next = info["state"]["last_seq"].as_u64().unwrap_or(0) + 1;
-    let partitions = match topic.ensure {
-        Ensure::Skip => topic.partitions.unwrap_or(1),
-        _ => plan::compare(topic, &info["config"]).partitions,
-    };
-    if partitions == 0 {
+    let durables = durables(connection, &request, &stream, &info["config"]);
+    if durables.is_empty() {
         let text = format!("stream `{stream}` does not listen to it");
         return Err(failed(Failure::new(FailureKind::NoTopic, text)));
     }
+    let pace = pace(&request, durables.len(), connection.options.ack_wait);
     let inbox = api.client.new_inbox();
     let subscriber = api.client.subscribe(format!("{inbox}.>")).await;
     let down = |error| {
@@ -59,16 +65,8 @@ pub(super) async fn subscribe(
     let given_up = format!("{}.{stream}.*", consume::GIVEN_UP);
     let given_up = api.client.subscribe(given_up).await.map_err(down)?;
     let epoch = connection.generation << 32 | 1;
-    let mut all = Vec::with_capacity(partitions as usize);
-    for number in 0..partitions {
-        let durable = Durable::new(
-            &stream,
-            topic,
-            &request.group,
-            number,
-            request.in_flight_max.max(1),
-            connection.can_pin,
-        );
+    let mut all = Vec::with_capacity(durables.len());
+    for (number, durable) in (0..).zip(durables) {
         let place = resumed(connection, &durable, &born);
         let begin = place.unwrap_or_else(|| Begin::of(request.start, next));
         let ensured = durable.ensure(&api, &connection.options, begin, place);
@@ -89,7 +87,6 @@ pub(super) async fn subscribe(
             epoch,
         ));
     }
-    let pace = pace(&request, partitions as usize, connection.options.ack_wait);
     let parts = Parts {
         api,
         stream,
@@ -102,6 +99,46 @@ pub(super) async fn subscribe(
         request,
     };
     Ok(NatsConsumer::new(connection, parts))
+}
+
+/// The durables of the request, in the order of their partitions; none if the stream has nothing of what is asked for.
+fn durables(
+    connection: &NatsConnection,
+    request: &SubscribeRequest,
+    stream: &str,
+    config: &Value,
+) -> Vec<Durable> {
+    let (topic, group) = (&request.topic, &*request.group);
+    let unanswered_max = request.in_flight_max.max(1);
+    let pins = connection.can_pin;
+    if let Some(foreign) = &request.foreign {
+        let durable = || Durable::foreign(foreign, group, unanswered_max, pins);
+        return takes(config, foreign.pattern())
+            .then(durable)
+            .into_iter()
+            .collect();
+    }
+    let partitions = match topic.ensure {
+        Ensure::Skip => topic.partitions.unwrap_or(1),
+        _ => plan::compare(topic, config).partitions,
+    };
+    let durable = |number| Durable::new(stream, topic, group, number, unanswered_max, pins);
+    (0..partitions).map(durable).collect()
+}
+
+/// Whether a stream of this configuration can hold a subject that fits `pattern`.
+fn takes(config: &Value, pattern: &str) -> bool {
+    // What such a stream holds has subjects of another stream, or others than it listens to: they cannot be told from here.
+    let elsewhere = ["mirror", "sources", "subject_transform"];
+    if elsewhere.iter().any(|setting| !config[*setting].is_null()) {
+        return true;
+    }
+    let mut subjects = config["subjects"].as_array().into_iter().flatten();
+    subjects.any(|subject| {
+        subject
+            .as_str()
+            .is_some_and(|subject| names::overlap(subject, pattern))
+    })
 }
 
 /// Where a consumer of ours that was lost was on this durable, if there was one.
@@ -144,12 +181,28 @@ mod tests {
     use super::*;
     use crate::backend::StartAt;
     use crate::config::TopicConfig;
+    use serde_json::json;
+
+    #[test]
+    fn only_what_a_stream_can_hold_is_read_from_it() {
+        let own = json!({ "subjects": ["a.*", "b"], "sources": null });
+        assert!(takes(&own, "a.x") && takes(&own, ">") && takes(&own, "*"));
+        assert!(!takes(&own, "c.>") && !takes(&own, "a.*.*"));
+        // No subjects of its own.
+        assert!(!takes(&json!({}), ">"));
+        assert!(takes(&json!({ "mirror": { "name": "other" } }), "c.>"));
+        assert!(takes(
+            &json!({ "subjects": ["a"], "sources": [{ "name": "other" }] }),
+            "c"
+        ));
+    }
 
     #[test]
     fn a_pin_outlives_its_pulls() {
         for seconds in [1, 4, 30, 600] {
             let request = SubscribeRequest {
                 topic: TopicConfig::new("t"),
+                foreign: None,
                 group: "g".into(),
                 start: StartAt::Earliest,
                 in_flight_max: 100,

@@ -38,11 +38,13 @@ impl Intake {
                 envelope,
                 position,
                 attempt,
+                subject,
                 token,
             } => self.deliver(Stashed {
                 envelope,
                 position,
                 attempt,
+                subject,
                 token,
                 progress: None,
             }),
@@ -77,6 +79,7 @@ impl Intake {
             envelope,
             position,
             attempt,
+            subject,
             token,
             ..
         } = delivery;
@@ -114,6 +117,7 @@ impl Intake {
         let job = Job {
             envelope,
             position,
+            subject,
             attempt,
             failures: 0,
             failed,
@@ -134,6 +138,7 @@ impl Intake {
                 envelope: message.envelope,
                 position,
                 attempt,
+                subject: message.subject,
                 token,
                 progress: Some(message.progress),
             });

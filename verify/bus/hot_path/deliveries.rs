@@ -134,6 +134,7 @@ fn alone(scene: &Scene) -> Taken {
         connection.ensure(&config).await.unwrap();
         let request = SubscribeRequest {
             topic: config,
+            foreign: None,
             group: "alone".into(),
             start: StartAt::Earliest,
             in_flight_max: WINDOW,

@@ -5,7 +5,7 @@ use super::super::ensure;
 use super::super::partition::Phase;
 use super::{NatsConsumer, disconnected};
 use crate::backend::Incoming;
-use crate::error::Failure;
+use crate::error::{Failure, FailureKind};
 use bytes::Bytes;
 use futures_core::Stream as _;
 use futures_util::future::join_all;
@@ -16,6 +16,9 @@ use std::time::Duration;
 
 /// Between attempts to make a durable again.
 pub(super) const REPAIR_EVERY: Duration = Duration::from_millis(500);
+
+/// Why a partition of another's stream is broken.
+const STREAM_GONE: &str = "the stream is gone";
 
 impl NatsConsumer {
     /// Does what the touched partitions need of the server.
@@ -120,6 +123,9 @@ impl NatsConsumer {
         let mut born = durable::born(&self.api, &self.stream)
             .await
             .map_err(|error| error.into_failure())?;
+        if born.is_none() && self.request.foreign.is_some() {
+            return Err(self.gone(at));
+        }
         if born.is_none() {
             self.host.topic_missing(&self.request.topic.name);
             ensure::ensure(&self.api, &self.options, &*self.host, &self.request.topic)
@@ -153,6 +159,17 @@ impl NatsConsumer {
             self.touched.insert(other.number);
         }
         Ok(())
+    }
+
+    /// The stream is gone, and not ours to make again: it is waited for. Said once.
+    fn gone(&mut self, at: usize) -> Failure {
+        if let Phase::Broken { reason, .. } = &mut self.partitions[at].phase
+            && reason != STREAM_GONE
+        {
+            *reason = STREAM_GONE.into();
+            self.host.topic_missing(&self.request.topic.name);
+        }
+        Failure::new(FailureKind::NoTopic, STREAM_GONE)
     }
 
     /// Ends the epoch of a partition and begins another.

@@ -1,7 +1,7 @@
 //! Taking what the inbox brings: deliveries, statuses of pulls, answers of the server.
 
 use super::super::names;
-use super::super::partition::{Fetched, Heard, Phase, Reply};
+use super::super::partition::{Fetched, Heard, Phase, REPLY, Reply};
 use super::{GIVEN_UP, NatsConsumer, REPAIR_EVERY};
 use async_nats::Message;
 use std::time::Duration;
@@ -9,6 +9,15 @@ use std::time::Duration;
 impl NatsConsumer {
     pub(super) fn take(&mut self, message: Message) {
         let now = self.now();
+        // Before its subject is looked at: what others publish may have any, also one of ours.
+        if message
+            .reply
+            .as_ref()
+            .is_some_and(|reply| reply.starts_with(REPLY))
+        {
+            self.take_delivery(message, now);
+            return;
+        }
         if let Some(token) = message.subject.strip_prefix(&*self.prefix) {
             let Some((Ok(number), of)) = token.split_once('.').map(|(n, of)| (n.parse(), of))
             else {
@@ -22,10 +31,17 @@ impl NatsConsumer {
         }
         if message.subject.starts_with(GIVEN_UP) {
             self.take_given_up(&message, now);
-            return;
         }
+    }
+
+    fn take_delivery(&mut self, message: Message, now: Duration) {
         let topic = &self.request.topic.name;
-        let Some(number) = names::partition_in(topic, &message.subject) else {
+        let number = match &self.request.foreign {
+            None => names::partition_in(topic, &message.subject),
+            // Its one durable reads all of it.
+            Some(_) => Some(0),
+        };
+        let Some(number) = number else {
             return;
         };
         let Some(partition) = self.partitions.get_mut(number as usize) else {

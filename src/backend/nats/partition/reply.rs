@@ -1,5 +1,8 @@
 //! The reply subject of a delivery: where it came from, and where its answer goes.
 
+/// What the reply subject of every delivery begins with, and of nothing else.
+pub(in super::super) const REPLY: &str = "$JS.ACK.";
+
 /// The reply subject of a delivery, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in super::super) struct Reply<'a> {
@@ -14,13 +17,13 @@ impl<'a> Reply<'a> {
     /// Reads `$JS.ACK.<stream>.<durable>.<attempt>.<sequence>.<count>.<time>.<pending>`, or the longer form with
     /// domain and account before the stream.
     pub(in super::super) fn parse(subject: &'a str) -> Option<Self> {
-        let rest = subject.strip_prefix("$JS.ACK.")?;
+        let rest = subject.strip_prefix(REPLY)?;
         let before = match rest.split('.').count() {
             7 => 2,
             9.. => 4,
             _ => return None,
         };
-        let numbers = rest.match_indices('.').nth(before - 1)?.0 + "$JS.ACK.".len();
+        let numbers = rest.match_indices('.').nth(before - 1)?.0 + REPLY.len();
         let mut tokens = subject[numbers + 1..]
             .split('.')
             .map(|token| token.parse().ok());
