@@ -26,8 +26,10 @@ pub(crate) mod any;
 pub mod memory;
 #[cfg(feature = "nats")]
 pub mod nats;
+mod spread;
 
 pub use crate::protocol::ledger::Slot;
+pub use spread::partition_of;
 
 /// What became of a publish.
 pub type Outcome = crate::protocol::ledger::Outcome<Failure>;
@@ -124,7 +126,7 @@ pub trait Consumer: Send + 'static {
         &mut self,
         token: &Self::Token,
         answer: Answer,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    ) -> impl Future<Output = Result<Answered, Failure>> + Send;
 
     /// Gives back a partition that was revoked under `epoch`: nothing of it is handled here any more. Until then its answers
     /// count, and no other member gets it, where the broker can wait.
@@ -173,6 +175,11 @@ pub enum Incoming<T> {
         /// The epoch that ended.
         epoch: u64,
     },
+    /// An acknowledgement that was [`Answered::Pending`] counts.
+    Confirmed {
+        /// Of which delivery.
+        position: Position,
+    },
 }
 
 /// The handler's answer, as the broker is told.
@@ -187,6 +194,16 @@ pub enum Answer {
     },
     /// Still at it: do not give it to anybody else yet.
     InProgress,
+}
+
+/// How far an answer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// Nothing follows. Where confirmations were asked for, an acknowledgement counts.
+    Final,
+    /// An acknowledgement whose confirmation was asked for and is not here yet. [`Incoming::Confirmed`] follows, or its partition is
+    /// revoked, or the consumer fails. Until then it is not delivered again.
+    Pending,
 }
 
 /// Where an envelope is: in a partition of a topic, under an epoch of ownership.
@@ -211,6 +228,8 @@ pub struct SubscribeRequest {
     pub start: StartAt,
     /// How many deliveries may be out and unanswered.
     pub in_flight_max: usize,
+    /// Whether the broker is to confirm acknowledgements.
+    pub confirm: bool,
 }
 
 /// Where a group that is new begins, in every partition.
@@ -339,61 +358,5 @@ pub(crate) fn invalid_topic(
         topic: topic.clone(),
         backend,
         reason: reason.into(),
-    }
-}
-
-/// The partition of `key` among `partitions`: murmur2 as Kafka's default partitioner has it, so
-/// that a key is in the same partition whichever client published it.
-pub fn partition_of(key: &[u8], partitions: u32) -> u32 {
-    (murmur2(key) & 0x7fff_ffff) % partitions.max(1)
-}
-
-/// MurmurHash2, 32 bits, seed 0x9747b28c: `org.apache.kafka.common.utils.Utils.murmur2`.
-fn murmur2(data: &[u8]) -> u32 {
-    const M: u32 = 0x5bd1_e995;
-    let mut hash = 0x9747_b28c ^ data.len() as u32;
-    let mut chunks = data.chunks_exact(4);
-    for chunk in &mut chunks {
-        let mut k = u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]).wrapping_mul(M);
-        k = (k ^ (k >> 24)).wrapping_mul(M);
-        hash = hash.wrapping_mul(M) ^ k;
-    }
-    let rest = chunks.remainder();
-    for (at, byte) in rest.iter().enumerate() {
-        hash ^= u32::from(*byte) << (8 * at);
-    }
-    if !rest.is_empty() {
-        hash = hash.wrapping_mul(M);
-    }
-    hash = (hash ^ (hash >> 13)).wrapping_mul(M);
-    hash ^ (hash >> 15)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The values of Kafka's own unit test (UtilsTest.testMurmur2).
-    #[test]
-    fn murmur2_is_kafkas() {
-        let known: [(&[u8], i32); 6] = [
-            (b"21", -973_932_308),
-            (b"foobar", -790_332_482),
-            (b"a-little-bit-long-string", -985_981_536),
-            (b"a-little-bit-longer-string", -1_486_304_829),
-            (
-                b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
-                -58_897_971,
-            ),
-            (b"abc", 479_470_107),
-        ];
-        for (key, hash) in known {
-            assert_eq!(
-                murmur2(key) as i32,
-                hash,
-                "{}",
-                String::from_utf8_lossy(key)
-            );
-        }
     }
 }

@@ -10,8 +10,11 @@ impl Intake {
     ) -> Result<(), Failure> {
         match back {
             Back::Done(job) => {
-                let delivered = self.out.remove(job.number);
                 self.done(&job);
+                if self.options.confirm && job.is_settled() {
+                    return self.answer_to_confirm(job, consumer).await;
+                }
+                let delivered = self.out.remove(job.number);
                 if job.is_settled() {
                     self.settled(&job);
                     if let (Some(token), Some(consumer)) = (delivered.token, consumer.as_mut()) {

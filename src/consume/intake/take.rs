@@ -20,7 +20,7 @@ impl Intake {
 
     /// How many deliveries a worker has, or may take.
     pub(super) fn at_work(&self) -> usize {
-        self.out.len() - self.waiting.len()
+        self.out.len() - self.waiting.len() - self.confirming.len()
     }
 
     pub(super) fn hear(&mut self, incoming: Incoming<AnyToken>) {
@@ -34,6 +34,7 @@ impl Intake {
                 }
                 self.drop_stale();
             }
+            Incoming::Confirmed { position } => self.confirmed(position),
             Incoming::Delivery {
                 envelope,
                 position,
@@ -89,6 +90,7 @@ impl Intake {
                 token,
                 progress,
                 settled: known == Known::Settled,
+                answered: false,
             };
             self.doubles.push(double);
             return;
@@ -156,22 +158,29 @@ impl Intake {
         &mut self,
         consumer: &mut Option<AnyConsumer>,
     ) -> Result<(), Failure> {
-        if self.doubles.iter().all(|double| !double.settled) {
+        let waits = |double: &Double| !double.settled || double.answered;
+        if self.doubles.iter().all(waits) {
             return Ok(());
         }
-        for double in std::mem::take(&mut self.doubles) {
-            if !double.settled {
-                self.doubles.push(double);
+        let mut at = 0;
+        while let Some(double) = self.doubles.get_mut(at) {
+            if waits(double) {
+                at += 1;
                 continue;
             }
+            let answered = match consumer {
+                Some(consumer) => consumer.answer(&double.token, Answer::Ack).await?,
+                None => Answered::Final,
+            };
             self.core
                 .shared
                 .admission
                 .counters
                 .count(Counter::DuplicatesSkipped);
-            double.progress.settle();
-            if let Some(consumer) = consumer {
-                consumer.answer(&double.token, Answer::Ack).await?;
+            if self.options.confirm && answered == Answered::Pending {
+                double.answered = true;
+            } else {
+                self.doubles.swap_remove(at).progress.settle();
             }
         }
         Ok(())
