@@ -16,6 +16,8 @@ const CLOSE: Duration = Duration::from_secs(5);
 
 /// One delivery, and its handler at a gate.
 struct Scene {
+    /// Gone with it.
+    _broker: Broker,
     proxy: Proxy,
     outside: Outside,
     name: String,
@@ -35,8 +37,7 @@ impl Scene {
         // A server that does not answer is not taken for lost while a test looks; what it does not confirm is soon sent again.
         let options = options(&broker.url_through(&proxy))?
             .ping_interval(Duration::from_secs(60))
-            .request_timeout(Duration::from_secs(1))
-            .ack_wait(Duration::from_secs(30));
+            .request_timeout(Duration::from_secs(1));
         let bus = bus(options)
             .topic(TopicConfig::new(&*name).partitions(1))
             .connect()
@@ -61,6 +62,7 @@ impl Scene {
             .await?;
         topic.publish(&Bytes::from_static(b"once")).key("k").await?;
         let scene = Self {
+            _broker: broker,
             proxy,
             outside,
             name,
