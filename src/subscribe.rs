@@ -1,4 +1,6 @@
-//! The builder of one subscription, and the wiring of its dead letters.
+//! The builder of one subscription.
+
+mod letters;
 
 use crate::backend::any::{Any, AnyRoute};
 use crate::backend::{Foreign, StartAt};
@@ -7,13 +9,12 @@ use crate::codec::Codec;
 use crate::consume::options::{Options, Order, Recovery};
 use crate::consume::{self, Wanted};
 use crate::core::Core;
-use crate::envelope::Envelope;
-use crate::error::{PublishError, SubscribeError};
+use crate::error::SubscribeError;
 use crate::handler::Handler;
 #[cfg(feature = "tower")]
 use crate::handler::{Delivery, HandlerError, Outcome};
 use crate::middleware::concurrency::Concurrency;
-use crate::middleware::dead_letter::{DeadLetters, OnFailure};
+use crate::middleware::dead_letter::OnFailure;
 use crate::middleware::retry::Retry;
 #[cfg(feature = "throttle")]
 use crate::middleware::throttle::Throttle;
@@ -22,11 +23,10 @@ use crate::middleware::tower::Served;
 use crate::middleware::trace::Trace;
 use crate::middleware::{Layers, Middleware};
 use crate::protocol::credit::Budget;
-use crate::publish::{self, Target};
-use crate::receipt::ReceiptFuture;
 use crate::stream::{self, Deliveries};
 use crate::subscription::Subscription;
 use crate::topic::TopicState;
+use letters::dead_letters;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -152,6 +152,39 @@ where
     /// subscription.
     pub fn dedup(mut self, window: usize) -> Self {
         self.options.dedup = Some(window.max(1));
+        self
+    }
+
+    /// A delivery is settled when the broker has confirmed its acknowledgement, and not when that was sent.
+    ///
+    /// Until then it is in flight, holds the watermark, and is among what a drain or a close waits for and lists as left. Nothing
+    /// else waits: the next of its key is handled meanwhile. What is left unconfirmed may come again; with
+    /// [`dedup`](Self::dedup) it is then acknowledged without a handler, so that a handler answers `Ok` once for each id, as long as this
+    /// subscription lives and the id is in the window. On NATS it costs an answer of the server for each delivery.
+    ///
+    /// ```
+    /// use clearway::{Delivery, HandlerError};
+    /// # use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = clearway::Bus::connect("memory://").await?;
+    /// let orders = bus.topic::<u32>("orders")?;
+    /// let billing = orders
+    ///     .subscription("billing")
+    ///     .confirm_acks()
+    ///     .dedup(10_000)
+    ///     .handler(|order: Delivery<u32>| async move {
+    ///         println!("bills order {}", order.value);
+    ///         Ok::<_, HandlerError>(())
+    ///     })
+    ///     .await?;
+    /// let report = billing.drain(Duration::from_secs(5)).await;
+    /// assert!(report.drained, "the broker has confirmed all of it");
+    /// # bus.close(Duration::from_secs(1)).await;
+    /// # Ok(()) }
+    /// ```
+    pub fn confirm_acks(mut self) -> Self {
+        self.options.confirm = true;
         self
     }
 
@@ -351,37 +384,4 @@ impl<T, C, L> fmt::Debug for SubscriptionBuilder<'_, T, C, L> {
             .field("options", &self.options)
             .finish_non_exhaustive()
     }
-}
-
-/// The way to the topic of that name: each dead letter is a publish like another.
-fn dead_letters(core: &Arc<Core<Any>>, name: &Arc<str>) -> Result<DeadLetters, SubscribeError> {
-    let topic = core.topic(name).map_err(|error| SubscribeError::Config {
-        topic: name.clone(),
-        setting: "on_failure",
-        reason: error.to_string().into(),
-    })?;
-    let core = core.clone();
-    Ok(DeadLetters {
-        topic: name.clone(),
-        forward: Arc::new(move |letter| {
-            let (core, topic) = (core.clone(), topic.clone());
-            Box::pin(async move { publish_to(&core, &topic, letter).await })
-        }),
-    })
-}
-
-async fn publish_to(
-    core: &Arc<Core<Any>>,
-    topic: &Arc<TopicState<AnyRoute>>,
-    envelope: Envelope,
-) -> Result<(), PublishError> {
-    let target = Target {
-        core,
-        topic,
-        known: None,
-        kept: None,
-        ordered: false,
-    };
-    let slot = publish::accept(target, envelope).await?;
-    ReceiptFuture::new(core.clone(), slot).await.map(drop)
 }

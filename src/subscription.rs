@@ -124,7 +124,8 @@ pub enum SubscriptionState {
 pub struct DrainReport {
     /// Whether all that was taken was settled.
     pub drained: bool,
-    /// What was not, in the order of its positions. None of it is acknowledged: it comes again.
+    /// What was not, in the order of its positions. None of it is acknowledged: it comes again. With
+    /// [`confirm_acks`](crate::SubscriptionBuilder::confirm_acks) also what was handled and acknowledged and not confirmed: that may come again.
     pub left: Vec<LeftDelivery>,
     /// A handler blocked its thread and could not be dropped: it may still run. What it answers is ignored.
     pub blocked: bool,

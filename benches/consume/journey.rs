@@ -130,6 +130,7 @@ async fn alone(memory: Memory) -> f64 {
         group: "alone".into(),
         start: StartAt::Earliest,
         in_flight_max: WINDOW,
+        confirm: false,
     };
     let begun = Instant::now();
     let mut consumer = connection.subscribe(request).await.expect("a consumer");

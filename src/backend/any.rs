@@ -1,7 +1,7 @@
 //! Any: the backend chosen at run time. The only place that knows them all, and it only forwards.
 
 use super::{
-    Answer, Backend, Capabilities, Connection, Consumer, Host, Incoming, Route, Slot,
+    Answer, Answered, Backend, Capabilities, Connection, Consumer, Host, Incoming, Route, Slot,
     SubscribeRequest,
 };
 #[cfg(feature = "memory")]
@@ -153,7 +153,7 @@ macro_rules! any {
                 match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.lag().await),* }
             }
 
-            async fn answer(&mut self, token: &AnyToken, answer: Answer) -> Result<(), Failure> {
+            async fn answer(&mut self, token: &AnyToken, answer: Answer) -> Result<Answered, Failure> {
                 match (self, token) {
                     $(#[cfg(feature = $feature)] (Self::$variant(inner), AnyToken::$variant(token)) => {
                         inner.answer(token, answer).await
@@ -215,6 +215,7 @@ impl<T> Incoming<T> {
             },
             Self::Assigned { partitions, epoch } => Incoming::Assigned { partitions, epoch },
             Self::Revoked { partitions, epoch } => Incoming::Revoked { partitions, epoch },
+            Self::Confirmed { position } => Incoming::Confirmed { position },
         }
     }
 }

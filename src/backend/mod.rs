@@ -130,7 +130,7 @@ pub trait Consumer: Send + 'static {
         &mut self,
         token: &Self::Token,
         answer: Answer,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    ) -> impl Future<Output = Result<Answered, Failure>> + Send;
 
     /// Gives back a partition that was revoked under `epoch`: nothing of it is handled here any more. Until then its answers
     /// count, and no other member gets it, where the broker can wait.
@@ -181,6 +181,11 @@ pub enum Incoming<T> {
         /// The epoch that ended.
         epoch: u64,
     },
+    /// An acknowledgement that was [`Answered::Pending`] counts.
+    Confirmed {
+        /// Of which delivery.
+        position: Position,
+    },
 }
 
 /// The handler's answer, as the broker is told.
@@ -195,6 +200,16 @@ pub enum Answer {
     },
     /// Still at it: do not give it to anybody else yet.
     InProgress,
+}
+
+/// How far an answer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// Nothing follows. Where confirmations were asked for, an acknowledgement counts.
+    Final,
+    /// An acknowledgement whose confirmation was asked for and is not here yet. [`Incoming::Confirmed`] follows, or its partition is
+    /// revoked, or the consumer fails. Until then it is not delivered again.
+    Pending,
 }
 
 /// Where an envelope is: in a partition of a topic, under an epoch of ownership.
@@ -221,6 +236,8 @@ pub struct SubscribeRequest {
     pub start: StartAt,
     /// How many deliveries may be out and unanswered.
     pub in_flight_max: usize,
+    /// Whether the broker is to confirm acknowledgements.
+    pub confirm: bool,
 }
 
 /// Where a group that is new begins, in every partition.

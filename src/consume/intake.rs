@@ -5,6 +5,7 @@
 //! here races.
 
 mod attend;
+mod confirm;
 mod loss;
 mod settle;
 mod steer;
@@ -19,7 +20,7 @@ use super::recovery::Pace;
 use super::timer::Timer;
 use super::worker::AtHand;
 use crate::backend::any::{Any, AnyConsumer, AnyRoute, AnyToken};
-use crate::backend::{Answer, Consumer, Incoming, Position};
+use crate::backend::{Answer, Answered, Consumer, Incoming, Position};
 use crate::core::Core;
 use crate::envelope::Envelope;
 use crate::error::Failure;
@@ -40,7 +41,7 @@ use crate::subscription::{
 };
 use crate::topic::TopicState;
 use foldhash::fast::SeedableRandomState;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
@@ -69,10 +70,14 @@ pub(super) struct Intake {
     at_hand: Arc<[AtHand]>,
     out: Out,
     partitions: Partitions,
-    /// A delivery that there was no room for.
-    stashed: Option<Stashed>,
+    /// Deliveries that there was no room for, the first one first.
+    stashed: VecDeque<Stashed>,
     /// Deliveries that go by another of the same id.
     doubles: Vec<Double>,
+    /// What was handled and answered, and the broker is to confirm: still out.
+    confirming: BTreeMap<Position, Job>,
+    /// What a lost consumer left without a confirmation, until there is another.
+    unconfirmed: Vec<(Position, Uuid)>,
     /// Lanes whose head waits for its next attempt, by when that is.
     waiting: BTreeMap<(Duration, usize), Parked<Job>>,
     /// Lanes that do not go on here any more.
@@ -109,12 +114,12 @@ struct Stashed {
 
 /// A delivery of an id that another one has.
 struct Double {
-    id: Uuid,
-    position: Position,
-    token: AnyToken,
+    delivery: Stashed,
     progress: Progress,
-    /// The other one was settled.
+    /// The other one was handled.
     settled: bool,
+    /// The broker is to confirm the answer.
+    answered: bool,
 }
 
 /// Why serving a consumer came to an end.
@@ -149,8 +154,10 @@ impl Intake {
             topic,
             workers: Arc::new(Gate::new()),
             at_hand: (0..workers).map(|_| AtHand::default()).collect(),
-            stashed: None,
+            stashed: VecDeque::new(),
             doubles: Vec::new(),
+            confirming: BTreeMap::new(),
+            unconfirmed: Vec::new(),
             waiting: BTreeMap::new(),
             frozen: Vec::new(),
             revoked: Vec::new(),
@@ -198,6 +205,10 @@ impl Intake {
                         lost.close().await;
                     }
                     consumer = self.again(failure).await;
+                    if consumer.is_some() {
+                        // They come again here, and are left by nobody.
+                        self.unconfirmed.clear();
+                    }
                 }
             }
         }
@@ -237,9 +248,7 @@ impl Intake {
                 Happened::Due => self.on_time(consumer).await,
             };
             // Whatever has happened may have made room.
-            if let Some(stashed) = self.stashed.take() {
-                self.deliver(stashed);
-            }
+            self.deliver_stashed();
             let answered = match served {
                 Ok(()) => self.answer_doubles(consumer).await,
                 lost => lost,
@@ -295,6 +304,9 @@ impl Intake {
 
     /// Whether nothing that was taken can be handled any more.
     fn is_done(&self) -> bool {
+        if self.is_confirming() {
+            return false;
+        }
         let behind = |parked: &Parked<Job>| self.dispatcher.waits_behind(parked);
         self.dispatcher.out() == self.frozen.iter().map(behind).sum::<usize>()
     }
@@ -323,11 +335,13 @@ impl Intake {
             };
             self.done(&job);
             let (token, id) = (self.out.remove(job.number).token, job.envelope.id);
-            if let (true, Some(token), Some(consumer)) = (job.is_settled(), token, &mut *consumer)
-                && consumer.answer(&token, Answer::Ack).await.is_err()
-            {
-                // The broker has not heard of it.
-                left.push((job.position, id));
+            if let (true, Some(token), Some(consumer)) = (job.is_settled(), token, &mut *consumer) {
+                match consumer.answer(&token, Answer::Ack).await {
+                    Ok(Answered::Final) => self.confirmed_now(&job),
+                    Ok(Answered::Pending) if !self.options.confirm => {}
+                    // The broker has not heard of it, or nobody waits for its word.
+                    _ => left.push((job.position, id)),
+                }
             }
         }
         // Of a consumer that cannot hear it any more: it is closed next, and they come again.
@@ -335,7 +349,11 @@ impl Intake {
         let out = self.out.iter();
         let out = out.filter(|delivered| delivered.token.is_some());
         left.extend(out.map(|delivered| (delivered.position, delivered.id)));
-        left.extend((self.doubles.iter()).map(|double| (double.position, double.id)));
+        left.extend(
+            (self.doubles.iter())
+                .map(|double| (double.delivery.position, double.delivery.envelope.id)),
+        );
+        left.append(&mut self.unconfirmed);
         left.extend((self.stashed.iter()).map(|stashed| (stashed.position, stashed.envelope.id)));
         left.sort();
         let left: Vec<_> = (left.into_iter())

@@ -149,6 +149,7 @@ async fn consumer(
         group: group.clone(),
         start: options.start,
         in_flight_max: options.slots(),
+        confirm: options.confirm,
     };
     let subscribed = connection.subscribe(request).await;
     if let Err(SubscribeError::Failed { failure, .. }) = &subscribed {

@@ -59,6 +59,11 @@ impl Out {
         delivered
     }
 
+    /// For the answer to what has that number, if that is ours to give.
+    pub(super) fn token(&self, number: usize) -> Option<&AnyToken> {
+        self.places.get(number)?.as_ref()?.token.as_ref()
+    }
+
     /// The delivery of that number, if it is out.
     pub(super) fn get(&self, number: usize) -> Option<LeftDelivery> {
         let delivered = self.places.get(number)?.as_ref()?;

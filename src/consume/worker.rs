@@ -234,7 +234,10 @@ impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Stage<T, C, H> {
 
     fn settle(&self, job: &Job, counter: Counter) -> Verdict {
         self.counters(counter);
-        job.progress.settle();
+        // What the broker is to confirm is not settled yet: the intake will say.
+        if !self.options.confirm {
+            job.progress.settle();
+        }
         Verdict::Settled
     }
 

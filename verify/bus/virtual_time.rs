@@ -8,6 +8,7 @@ use clearway::{Backlog, Bus, BusEvent, Delivery, Events, HandlerError, PublishEr
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::virtual_time::VirtualTime;
+use tokio::sync::Semaphore;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -144,6 +145,57 @@ fn a_backlog_is_told_by_number_and_by_age() {
     });
     runtime.settle();
     assert_eq!(runtime.tasks(), 0);
+}
+
+/// A delivery of a lost connection is still at its handler when it comes again: the second waits as its double. When
+/// the first fails, it is the second's turn, and not nobody's.
+#[test]
+fn a_double_of_what_was_lost_is_handled_after_all() {
+    let runtime = VirtualTime::new(5);
+    let broker = Memory::new();
+    let attempts = Arc::new(Mutex::new(Vec::new()));
+    let (begun, opened) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    runtime.run(async {
+        let bus = bus(&broker, &runtime).await;
+        let orders = bus.topic::<u32>("orders").unwrap();
+        let handler = {
+            let (attempts, begun, opened) = (attempts.clone(), begun.clone(), opened.clone());
+            move |delivery: Delivery<u32>| {
+                let (attempts, begun, opened) = (attempts.clone(), begun.clone(), opened.clone());
+                async move {
+                    let first = {
+                        let mut attempts = attempts.lock().unwrap();
+                        attempts.push(delivery.position.epoch);
+                        attempts.len() == 1
+                    };
+                    if !first {
+                        return Ok(());
+                    }
+                    begun.add_permits(1);
+                    let _ = opened.acquire().await;
+                    Err(HandlerError::from("its connection is gone"))
+                }
+            }
+        };
+        let builder = orders.subscription("billing").dedup(100);
+        let subscription = builder.handler(handler).await.unwrap();
+        orders.publish(&1).key("one").await.unwrap();
+        let _ = begun.acquire().await;
+        broker.faults().disconnect();
+        runtime.sleep(HOUR).await;
+        opened.add_permits(1);
+        runtime.sleep(HOUR).await;
+        let status = subscription.status().await;
+        assert_eq!(status.in_flight, 0, "{status:?}");
+        let lag: Option<u64> = status.partitions.values().map(|of| of.lag).sum();
+        assert_eq!(lag, Some(0), "{status:?}");
+        bus.close(HOUR).await;
+    });
+    let attempts = attempts.lock().unwrap();
+    assert!(
+        attempts.len() == 2 && attempts[0] < attempts[1],
+        "{attempts:?}"
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! A case waits for conditions with a deadline and never for luck.
 
 mod close;
+mod confirm;
 mod dead_letter;
 mod drain;
 mod envelope;
@@ -139,6 +140,10 @@ macro_rules! for_each_conformance_case {
             close::a_bus_that_is_dropped_loses_nothing,
             drain::resume_does_not_end_a_drain,
             drain::every_drainer_gets_the_same_report,
+            confirm::what_is_confirmed_is_settled,
+            confirm::a_drain_waits_for_confirmations,
+            confirm::order_and_retries_are_as_without_confirmation,
+            confirm::a_repeated_id_is_confirmed_too,
             group::two_members_share_the_partitions,
             group::a_member_that_joins_overlaps_nobody,
             group::what_a_member_had_comes_to_the_others,

@@ -2,6 +2,7 @@
 //! reads what was recorded.
 
 mod close;
+mod confirm;
 mod consume;
 mod deleted;
 mod drift;

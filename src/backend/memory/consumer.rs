@@ -2,7 +2,7 @@
 
 use super::connection::Link;
 use super::group::Next;
-use crate::backend::{Answer, Consumer, Incoming, Position};
+use crate::backend::{Answer, Answered, Consumer, Incoming, Position};
 use crate::error::{Failure, FailureKind};
 use crate::runtime::Task;
 use std::collections::BTreeMap;
@@ -187,7 +187,7 @@ impl Consumer for MemoryConsumer {
         poll_fn(|cx| self.poll_next(room, cx)).await
     }
 
-    async fn answer(&mut self, token: &MemoryToken, answer: Answer) -> Result<(), Failure> {
+    async fn answer(&mut self, token: &MemoryToken, answer: Answer) -> Result<Answered, Failure> {
         self.link.alive()?;
         let now = self.link.host.runtime().now();
         let mut broker = self.link.broker.lock();
@@ -201,15 +201,16 @@ impl Consumer for MemoryConsumer {
         } = token.0;
         let at = &mut group.partitions[partition as usize];
         if at.epoch != epoch || !at.is_answered_by(self.member) {
-            // Another has it now; it has been, or will be, given to them.
-            return Ok(());
+            // Another has it now; it has been, or will be, given to them. That it was revoked is heard next.
+            return Ok(Answered::Pending);
         }
         match answer {
             Answer::Ack => at.ack(offset),
             Answer::Nack { after } => at.nack(offset, now + after),
             Answer::InProgress => {}
         }
-        Ok(())
+        // The broker is here: what it was told it knows.
+        Ok(Answered::Final)
     }
 
     async fn release(&mut self, partition: u32, epoch: u64) -> Result<(), Failure> {

@@ -5,6 +5,7 @@
 //! Dropping the future of `next` loses nothing: a step changes the state only after its I/O.
 
 mod attend;
+mod confirm;
 mod take;
 mod watch;
 
@@ -14,7 +15,7 @@ use super::headers::{self, Origin};
 use super::options::Options;
 use super::partition::{Pace, Partition};
 use super::pins::Pins;
-use crate::backend::{Answer, Consumer, Host, Incoming, Position, SubscribeRequest};
+use crate::backend::{Answer, Answered, Consumer, Host, Incoming, Position, SubscribeRequest};
 use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind};
 use crate::events::BusEvent;
@@ -242,18 +243,22 @@ impl NatsConsumer {
         }
     }
 
-    async fn give_answer(&mut self, token: &Token, answer: Answer) -> Result<(), Failure> {
+    async fn give_answer(&mut self, token: &Token, answer: Answer) -> Result<Answered, Failure> {
         let at = token.partition as usize;
         let reply: Subject = match self.partitions.get(at) {
             Some(partition) if partition.epoch == token.epoch => {
                 match partition.out.get(&token.sequence) {
                     Some(reply) => reply.clone(),
-                    None => return Ok(()),
+                    None => return Ok(Answered::Final),
                 }
             }
-            // Of an epoch that is over: it comes again.
-            _ => return Ok(()),
+            // Of an epoch that is over: it comes again. That it is over is news that waits to be heard.
+            _ => return Ok(Answered::Pending),
         };
+        if answer == Answer::Ack && self.request.confirm {
+            self.acknowledge(at, token.sequence, reply).await?;
+            return Ok(Answered::Pending);
+        }
         let payload = match answer {
             Answer::Ack => Bytes::from_static(b"+ACK"),
             Answer::InProgress => Bytes::from_static(b"+WPI"),
@@ -268,10 +273,11 @@ impl NatsConsumer {
         if answer != Answer::InProgress {
             self.partitions[at].out.remove(&token.sequence);
             self.unanswered -= 1;
-            return Ok(());
+            return Ok(Answered::Final);
         }
         // While a handler runs nobody calls `next`: keep the pin.
-        self.pull(at).await
+        self.pull(at).await?;
+        Ok(Answered::Final)
     }
 }
 
@@ -284,7 +290,7 @@ impl Consumer for NatsConsumer {
         next
     }
 
-    async fn answer(&mut self, token: &Token, answer: Answer) -> Result<(), Failure> {
+    async fn answer(&mut self, token: &Token, answer: Answer) -> Result<Answered, Failure> {
         let answered = self.give_answer(token, answer).await;
         self.failed |= answered.is_err();
         answered

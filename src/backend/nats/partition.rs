@@ -15,6 +15,7 @@
 //! many are out, asks back what is not its own, and hands out nothing before all of it is here; then in the
 //! order of the stream.
 
+mod confirm;
 mod place;
 mod reply;
 mod speak;
@@ -23,6 +24,7 @@ pub(super) use reply::{REPLY, Reply};
 
 use super::durable::{Begin, Durable, Standing};
 use async_nats::{Message, Subject};
+use confirm::Unconfirmed;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -49,6 +51,10 @@ pub(super) struct Partition {
     pub(super) ready: BTreeMap<u64, Fetched>,
     /// Handed out and not answered: where the answer goes.
     pub(super) out: BTreeMap<u64, Subject>,
+    /// Acknowledged, and not confirmed though that was asked for.
+    confirming: BTreeMap<u64, Unconfirmed>,
+    /// Whether some of these may have to be acknowledged again.
+    may_be_late: bool,
     /// Where to begin if the durable has to be made again and nothing is out.
     next: u64,
     /// The first sequence that another owner may have left, until that is here. Else the largest number.
@@ -148,6 +154,8 @@ impl Partition {
             pin,
             ready: BTreeMap::new(),
             out: BTreeMap::new(),
+            confirming: BTreeMap::new(),
+            may_be_late: false,
             next: standing.floor + 1,
             left: u64::MAX,
             owed: 0,
@@ -224,7 +232,7 @@ impl Partition {
             self.phase = Phase::Look { gathering: None };
         }
         // Its handler is at it: the second one would run beside the first.
-        if !self.out.contains_key(&sequence) {
+        if !self.out.contains_key(&sequence) && !self.came_again(sequence, &fetched.reply) {
             self.hold_ready(sequence, fetched, now);
         }
         if let Phase::Gather { since, need } = self.phase
@@ -307,6 +315,7 @@ impl Partition {
 
     /// Time has passed: is it worth another look?
     pub(super) fn on_tick(&mut self) {
+        self.may_be_late = !self.confirming.is_empty();
         if let Phase::Gather { since, .. } = self.phase {
             self.phase = Phase::Look {
                 gathering: Some(since),
@@ -358,6 +367,7 @@ impl Partition {
         }
         (standing.floor + 1..=standing.delivered)
             .filter(|seq| !self.ready.contains_key(seq) && !self.out.contains_key(seq))
+            .filter(|seq| !self.confirming.contains_key(seq))
             .map(|sequence| template.for_other(sequence, standing.delivered_count))
             .collect()
     }
@@ -390,7 +400,8 @@ impl Partition {
         self.pin = None;
         self.epoch = epoch;
         self.ready.clear();
-        std::mem::take(&mut self.out).len()
+        let confirming = std::mem::take(&mut self.confirming);
+        std::mem::take(&mut self.out).len() + confirming.len()
     }
 
     /// What is out and here.

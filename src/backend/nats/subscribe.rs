@@ -206,6 +206,7 @@ mod tests {
                 group: "g".into(),
                 start: StartAt::Earliest,
                 in_flight_max: 100,
+                confirm: false,
             };
             let options = super::super::Options::from_url("nats://h")
                 .expect("fine")

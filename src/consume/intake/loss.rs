@@ -5,6 +5,8 @@ use super::*;
 impl Intake {
     /// All that was taken over a consumer is void without it.
     pub(super) fn lose(&mut self) {
+        self.note_unconfirmed();
+        self.drop_unconfirmed(|_| true);
         self.partitions.retire_all();
         self.revoked.clear();
         self.doubles.clear();
@@ -26,10 +28,9 @@ impl Intake {
             }
         }
         self.doubles.retain(|double| !double.progress.is_stale());
+        self.drop_unconfirmed(|job| job.progress.is_stale());
         let partitions = &self.partitions;
-        if (self.stashed.as_ref()).is_some_and(|stashed| !partitions.holds(stashed.position)) {
-            self.stashed = None;
-        }
+        (self.stashed).retain(|stashed| partitions.holds(stashed.position));
     }
 
     /// Gives back what was revoked and is not handled here any more: only then another may have it.

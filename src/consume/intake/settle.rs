@@ -10,8 +10,11 @@ impl Intake {
     ) -> Result<(), Failure> {
         match back {
             Back::Done(job) => {
-                let delivered = self.out.remove(job.number);
                 self.done(&job);
+                if self.options.confirm && job.is_settled() {
+                    return self.answer_to_confirm(job, consumer).await;
+                }
+                let delivered = self.out.remove(job.number);
                 if job.is_settled() {
                     self.settled(&job);
                     if let (Some(token), Some(consumer)) = (delivered.token, consumer.as_mut()) {
@@ -31,11 +34,18 @@ impl Intake {
         };
         let settled = job.is_settled();
         dedup.done(job.envelope.id, settled);
-        // Those that waited for one that was not settled are void like it, and come again.
-        self.doubles.retain_mut(|double| {
-            double.settled |= settled && double.id == job.envelope.id;
-            double.settled || double.id != job.envelope.id
-        });
+        for mut double in std::mem::take(&mut self.doubles) {
+            if double.settled || double.delivery.envelope.id != job.envelope.id {
+                self.doubles.push(double);
+            } else if settled {
+                double.settled = true;
+                self.doubles.push(double);
+            } else if !double.progress.is_stale() {
+                // What it waited for was not handled, perhaps because its consumer was lost: now it is this one's turn.
+                double.delivery.progress = Some(double.progress);
+                self.stashed.push_back(double.delivery);
+            }
+        }
     }
 
     /// What follows when a delivery was settled.

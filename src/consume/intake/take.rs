@@ -6,7 +6,7 @@ impl Intake {
     /// Whether there is room for another delivery, and it is wanted.
     pub(super) fn takes(&mut self) -> bool {
         let takes = self.want == Some(Want::Active)
-            && self.stashed.is_none()
+            && self.stashed.is_empty()
             && !self.out.is_full()
             && self.doubles.len() < self.options.slots()
             && (self.out.bytes() as u64) < self.options.in_flight.bytes
@@ -20,7 +20,7 @@ impl Intake {
 
     /// How many deliveries a worker has, or may take.
     pub(super) fn at_work(&self) -> usize {
-        self.out.len() - self.waiting.len()
+        self.out.len() - self.waiting.len() - self.confirming.len()
     }
 
     pub(super) fn hear(&mut self, incoming: Incoming<AnyToken>) {
@@ -34,6 +34,7 @@ impl Intake {
                 }
                 self.drop_stale();
             }
+            Incoming::Confirmed { position } => self.confirmed(position),
             Incoming::Delivery {
                 envelope,
                 position,
@@ -48,6 +49,20 @@ impl Intake {
                 token,
                 progress: None,
             }),
+        }
+    }
+
+    /// Submits what there was no room for, as far as there is some now.
+    pub(super) fn deliver_stashed(&mut self) {
+        for _ in 0..self.stashed.len() {
+            let Some(first) = self.stashed.pop_front() else {
+                return;
+            };
+            let others = self.stashed.len();
+            self.deliver(first);
+            if self.stashed.len() > others {
+                return;
+            }
         }
     }
 
@@ -66,7 +81,7 @@ impl Intake {
                     None => progress,
                 },
                 Place::Full => {
-                    self.stashed = Some(delivery);
+                    self.stashed.push_front(delivery);
                     return;
                 }
             },
@@ -75,6 +90,18 @@ impl Intake {
     }
 
     pub(super) fn submit(&mut self, delivery: Stashed, progress: Progress) {
+        let now = self.core.shared.runtime.now();
+        let id = delivery.envelope.id;
+        let known = (self.dedup.as_mut()).map_or(Known::New, |dedup| dedup.take(id));
+        if known != Known::New {
+            self.doubles.push(Double {
+                delivery,
+                progress,
+                settled: known == Known::Settled,
+                answered: false,
+            });
+            return;
+        }
         let Stashed {
             envelope,
             position,
@@ -83,19 +110,6 @@ impl Intake {
             token,
             ..
         } = delivery;
-        let now = self.core.shared.runtime.now();
-        let known = (self.dedup.as_mut()).map_or(Known::New, |dedup| dedup.take(envelope.id));
-        if known != Known::New {
-            let double = Double {
-                id: envelope.id,
-                position,
-                token,
-                progress,
-                settled: known == Known::Settled,
-            };
-            self.doubles.push(double);
-            return;
-        }
         let key = match self.options.order {
             Order::ByKey => envelope.key.clone().map(Key::Key),
             Order::ByPartition => Some(Key::Partition(position.partition)),
@@ -133,15 +147,16 @@ impl Intake {
                 // Not taken after all: the next try must not find itself.
                 dedup.done(message.envelope.id, false);
             }
-            let token = self.out.remove(message.number).token;
-            self.stashed = token.map(|token| Stashed {
-                envelope: message.envelope,
-                position,
-                attempt,
-                subject: message.subject,
-                token,
-                progress: Some(message.progress),
-            });
+            if let Some(token) = self.out.remove(message.number).token {
+                self.stashed.push_front(Stashed {
+                    envelope: message.envelope,
+                    position,
+                    attempt,
+                    subject: message.subject,
+                    token,
+                    progress: Some(message.progress),
+                });
+            }
             return;
         }
         if let Some(pace) = &mut self.pace {
@@ -161,22 +176,29 @@ impl Intake {
         &mut self,
         consumer: &mut Option<AnyConsumer>,
     ) -> Result<(), Failure> {
-        if self.doubles.iter().all(|double| !double.settled) {
+        let waits = |double: &Double| !double.settled || double.answered;
+        if self.doubles.iter().all(waits) {
             return Ok(());
         }
-        for double in std::mem::take(&mut self.doubles) {
-            if !double.settled {
-                self.doubles.push(double);
+        let mut at = 0;
+        while let Some(double) = self.doubles.get_mut(at) {
+            if waits(double) {
+                at += 1;
                 continue;
             }
+            let answered = match consumer {
+                Some(consumer) => consumer.answer(&double.delivery.token, Answer::Ack).await?,
+                None => Answered::Final,
+            };
             self.core
                 .shared
                 .admission
                 .counters
                 .count(Counter::DuplicatesSkipped);
-            double.progress.settle();
-            if let Some(consumer) = consumer {
-                consumer.answer(&double.token, Answer::Ack).await?;
+            if self.options.confirm && answered == Answered::Pending {
+                double.answered = true;
+            } else {
+                self.doubles.swap_remove(at).progress.settle();
             }
         }
         Ok(())

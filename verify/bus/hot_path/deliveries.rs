@@ -138,6 +138,7 @@ fn alone(scene: &Scene) -> Taken {
             group: "alone".into(),
             start: StartAt::Earliest,
             in_flight_max: WINDOW,
+            confirm: false,
         };
         let mut consumer = connection.subscribe(request).await.unwrap();
         let mut before = Taken::by_this_thread();

@@ -35,6 +35,7 @@ impl NatsConsumer {
             }
             self.watch(at).await?;
             self.speak_for(at).await?;
+            self.acknowledge_again(at).await?;
             self.ask_back(at).await?;
             self.pull(at).await?;
             self.touched.remove(&number);

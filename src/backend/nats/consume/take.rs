@@ -2,6 +2,7 @@
 
 use super::super::names;
 use super::super::partition::{Fetched, Heard, Phase, REPLY, Reply};
+use super::confirm::ACK;
 use super::{GIVEN_UP, NatsConsumer, REPAIR_EVERY};
 use async_nats::Message;
 use std::time::Duration;
@@ -23,6 +24,10 @@ impl NatsConsumer {
             else {
                 return;
             };
+            if let Some(of) = of.strip_prefix(ACK) {
+                self.take_confirmation(number, of, &message);
+                return;
+            }
             match of.parse() {
                 Ok(pull) => self.take_status(number, pull, &message, now),
                 Err(_) => self.take_answer(number, of, &message, now),

@@ -60,6 +60,7 @@ impl Partition {
         let first = |sequences: Option<&u64>| sequences.copied().unwrap_or(u64::MAX);
         let at = first(self.out.keys().next())
             .min(first(self.ready.keys().next()))
+            .min(first(self.confirming.keys().next()))
             .min(self.left)
             .min(self.next);
         Begin::At(at)

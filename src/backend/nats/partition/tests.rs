@@ -327,3 +327,46 @@ fn a_durable_is_watched_now_and_then_and_not_while_it_is_made_again() {
     partition.break_down("gone", at(130));
     assert!(!partition.is_to_be_watched(at(130), &PACE));
 }
+
+#[test]
+fn what_is_acknowledged_and_not_confirmed_comes_to_no_handler_again() {
+    let mut partition = partition();
+    deliver(&mut partition, 5, 1);
+    partition.phase = Phase::Open;
+    // The server has said that nobody before us left anything.
+    partition.left = u64::MAX;
+    let (sequence, fetched) = partition.take_next().expect("it is ready");
+    partition.acknowledged(sequence, fetched.reply, at(1));
+    assert!(partition.out.is_empty());
+    assert_eq!(partition.resume_at("then"), Begin::At(5), "it may be lost");
+
+    // Looked for at a tick, and late after the limit.
+    let limit = at(5);
+    assert!(partition.late(at(100), limit).is_empty());
+    partition.on_tick();
+    assert!(partition.late(at(5), limit).is_empty());
+    assert_eq!(partition.late(at(6), limit).len(), 1);
+    partition.acknowledged(5, Subject::from("again"), at(6));
+    partition.looked_for_late();
+
+    // It comes again: not for a handler, and at once to be acknowledged.
+    deliver(&mut partition, 5, 7);
+    assert!(partition.ready.is_empty() && partition.take_next().is_none());
+    assert_eq!(partition.late(at(7), limit).len(), 1);
+
+    assert!(partition.confirmed(5) && !partition.confirmed(5));
+    assert_eq!(partition.resume_at("then"), Begin::At(6));
+}
+
+#[test]
+fn what_is_not_confirmed_is_void_with_its_epoch() {
+    let mut partition = partition();
+    deliver(&mut partition, 5, 1);
+    partition.phase = Phase::Open;
+    let (sequence, fetched) = partition.take_next().expect("it is ready");
+    partition.acknowledged(sequence, fetched.reply, at(1));
+    assert_eq!(partition.start_over(2), 1, "it was counted as out");
+    assert!(!partition.confirmed(5));
+    deliver(&mut partition, 5, 2);
+    assert_eq!(partition.ready.len(), 1, "it comes again");
+}
