@@ -72,8 +72,10 @@ pub(super) struct Intake {
     partitions: Partitions,
     /// Deliveries that there was no room for, the first one first.
     stashed: VecDeque<Stashed>,
-    /// Deliveries that go by another of the same id.
-    doubles: Vec<Double>,
+    /// Lanes whose head has the id of another delivery that is taken.
+    doubles: Vec<Parked<Job>>,
+    /// Whether more may be known of them than at the last look.
+    look_at_doubles: bool,
     /// What was handled and answered, and the broker is to confirm: still out.
     confirming: BTreeMap<Position, Job>,
     /// What a lost consumer left without a confirmation, until there is another.
@@ -112,16 +114,6 @@ struct Stashed {
     progress: Option<Progress>,
 }
 
-/// A delivery of an id that another one has.
-struct Double {
-    delivery: Stashed,
-    progress: Progress,
-    /// The other one was handled.
-    settled: bool,
-    /// The broker is to confirm the answer.
-    answered: bool,
-}
-
 /// Why serving a consumer came to an end.
 enum End {
     Lost(Failure),
@@ -156,6 +148,7 @@ impl Intake {
             at_hand: (0..workers).map(|_| AtHand::default()).collect(),
             stashed: VecDeque::new(),
             doubles: Vec::new(),
+            look_at_doubles: false,
             confirming: BTreeMap::new(),
             unconfirmed: Vec::new(),
             waiting: BTreeMap::new(),
@@ -247,15 +240,15 @@ impl Intake {
                 Happened::Heard(Err(failure)) => Err(failure),
                 Happened::Due => self.on_time(consumer).await,
             };
-            // Whatever has happened may have made room.
-            self.deliver_stashed();
-            let answered = match served {
-                Ok(()) => self.answer_doubles(consumer).await,
+            let served = match served {
+                Ok(()) => self.resolve_doubles(consumer).await,
                 lost => lost,
             };
-            if let Err(failure) = answered {
+            if let Err(failure) = served {
                 return End::Lost(failure);
             }
+            // Last: whatever has happened may have made room.
+            self.deliver_stashed();
         }
     }
 
@@ -344,15 +337,9 @@ impl Intake {
                 }
             }
         }
-        // Of a consumer that cannot hear it any more: it is closed next, and they come again.
-        let _ = self.answer_doubles(consumer).await;
         let out = self.out.iter();
         let out = out.filter(|delivered| delivered.token.is_some());
         left.extend(out.map(|delivered| (delivered.position, delivered.id)));
-        left.extend(
-            (self.doubles.iter())
-                .map(|double| (double.delivery.position, double.delivery.envelope.id)),
-        );
         left.append(&mut self.unconfirmed);
         left.extend((self.stashed.iter()).map(|stashed| (stashed.position, stashed.envelope.id)));
         left.sort();

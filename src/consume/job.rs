@@ -33,6 +33,9 @@ pub(super) struct Job {
     pub(super) verdict: Verdict,
     /// Whether the subscription was in recovery when it took this. What runs it never looks again.
     pub(super) recovery: bool,
+    /// Whether another one with its id was taken before it. It has its place in its lane all the same: if the other is not
+    /// handled, this is.
+    pub(super) double: bool,
     /// Whether its key's limit has let it in.
     #[cfg(feature = "throttle")]
     pub(super) admitted: bool,
@@ -66,6 +69,8 @@ pub(super) enum Verdict {
     Stale,
     /// Again, not before this has passed.
     Again(Duration),
+    /// Its id is another's as well: whether it is handled is not the worker's to say.
+    Double,
     /// Again at once: others wait for the worker.
     Yields,
 }

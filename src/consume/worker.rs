@@ -117,6 +117,9 @@ impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Stage<T, C, H> {
         if job.progress.is_stale() {
             return Verdict::Stale;
         }
+        if job.double {
+            return Verdict::Double;
+        }
         #[cfg(feature = "throttle")]
         if let Some(wait) = self.throttled(job) {
             return Verdict::Again(wait);

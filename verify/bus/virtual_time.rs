@@ -165,7 +165,7 @@ fn a_double_of_what_was_lost_is_handled_after_all() {
                 async move {
                     let first = {
                         let mut attempts = attempts.lock().unwrap();
-                        attempts.push(delivery.position.epoch);
+                        attempts.push((delivery.value, delivery.position.epoch));
                         attempts.len() == 1
                     };
                     if !first {
@@ -179,7 +179,9 @@ fn a_double_of_what_was_lost_is_handled_after_all() {
         };
         let builder = orders.subscription("billing").dedup(100);
         let subscription = builder.handler(handler).await.unwrap();
-        orders.publish(&1).key("one").await.unwrap();
+        for n in 1..=3 {
+            orders.publish(&n).key("one").await.unwrap();
+        }
         let _ = begun.acquire().await;
         broker.faults().disconnect();
         runtime.sleep(HOUR).await;
@@ -192,10 +194,10 @@ fn a_double_of_what_was_lost_is_handled_after_all() {
         bus.close(HOUR).await;
     });
     let attempts = attempts.lock().unwrap();
-    assert!(
-        attempts.len() == 2 && attempts[0] < attempts[1],
-        "{attempts:?}"
-    );
+    let values: Vec<_> = attempts.iter().map(|(value, _)| *value).collect();
+    // In the order of their key: what was queued behind the first when its connection was lost as well.
+    assert_eq!(values, [1, 1, 2, 3], "{attempts:?}");
+    assert!(attempts[0].1 < attempts[1].1, "{attempts:?}");
 }
 
 #[test]

@@ -54,17 +54,12 @@ impl Intake {
             self.out.remove(job.number);
             job.progress.settle();
             self.settled(&job);
-            return;
-        }
-        let answered = |double: &Double| double.answered && double.delivery.position == position;
-        if let Some(at) = self.doubles.iter().position(answered) {
-            self.doubles.swap_remove(at).progress.settle();
         }
     }
 
     /// Whether a confirmation is waited for.
     pub(super) fn is_confirming(&self) -> bool {
-        !self.confirming.is_empty() || self.doubles.iter().any(|double| double.answered)
+        !self.confirming.is_empty()
     }
 
     /// No confirmation comes any more for what `is_void`: it comes again.
@@ -86,10 +81,8 @@ impl Intake {
         }
         let out = (self.out.iter()).filter(|delivered| delivered.token.is_some());
         let out = out.map(|delivered| (delivered.position, delivered.id));
-        let doubles = (self.doubles.iter())
-            .map(|double| (double.delivery.position, double.delivery.envelope.id));
         let stashed = self.stashed.iter();
         let stashed = stashed.map(|stashed| (stashed.position, stashed.envelope.id));
-        self.unconfirmed.extend(out.chain(doubles).chain(stashed));
+        self.unconfirmed.extend(out.chain(stashed));
     }
 }

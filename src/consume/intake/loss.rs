@@ -9,7 +9,6 @@ impl Intake {
         self.drop_unconfirmed(|_| true);
         self.partitions.retire_all();
         self.revoked.clear();
-        self.doubles.clear();
         self.drop_stale();
         self.out
             .iter_mut()
@@ -27,7 +26,9 @@ impl Intake {
                 self.park(parked);
             }
         }
-        self.doubles.retain(|double| !double.progress.is_stale());
+        let is_stale = |parked: &mut Parked<Job>| parked.message.progress.is_stale();
+        let doubles: Vec<_> = self.doubles.extract_if(.., is_stale).collect();
+        doubles.into_iter().for_each(|parked| self.park(parked));
         self.drop_unconfirmed(|job| job.progress.is_stale());
         let partitions = &self.partitions;
         (self.stashed).retain(|stashed| partitions.holds(stashed.position));

@@ -11,15 +11,10 @@ impl Intake {
         match back {
             Back::Done(job) => {
                 self.done(&job);
-                if self.options.confirm && job.is_settled() {
-                    return self.answer_to_confirm(job, consumer).await;
-                }
-                let delivered = self.out.remove(job.number);
                 if job.is_settled() {
-                    self.settled(&job);
-                    if let (Some(token), Some(consumer)) = (delivered.token, consumer.as_mut()) {
-                        consumer.answer(&token, Answer::Ack).await?;
-                    }
+                    self.answer(job, consumer).await?;
+                } else {
+                    self.out.remove(job.number);
                 }
             }
             Back::Parked(parked) => self.park(parked),
@@ -27,25 +22,65 @@ impl Intake {
         Ok(())
     }
 
+    /// Tells the broker of a delivery that was handled.
+    async fn answer(
+        &mut self,
+        job: Job,
+        consumer: &mut Option<AnyConsumer>,
+    ) -> Result<(), Failure> {
+        if self.options.confirm {
+            return self.answer_to_confirm(job, consumer).await;
+        }
+        let delivered = self.out.remove(job.number);
+        self.settled(&job);
+        if let (Some(token), Some(consumer)) = (delivered.token, consumer.as_mut()) {
+            consumer.answer(&token, Answer::Ack).await?;
+        }
+        Ok(())
+    }
+
     /// What follows when a delivery is not handled here any more.
     pub(super) fn done(&mut self, job: &Job) {
-        let Some(dedup) = &mut self.dedup else {
-            return;
-        };
-        let settled = job.is_settled();
-        dedup.done(job.envelope.id, settled);
-        for mut double in std::mem::take(&mut self.doubles) {
-            if double.settled || double.delivery.envelope.id != job.envelope.id {
-                self.doubles.push(double);
-            } else if settled {
-                double.settled = true;
-                self.doubles.push(double);
-            } else if !double.progress.is_stale() {
-                // What it waited for was not handled, perhaps because its consumer was lost: now it is this one's turn.
-                double.delivery.progress = Some(double.progress);
-                self.stashed.push_back(double.delivery);
+        // A double was nobody's but its lane's.
+        if let (Some(dedup), false) = (&mut self.dedup, job.double) {
+            dedup.done(job.envelope.id, job.is_settled());
+            self.look_at_doubles = true;
+        }
+    }
+
+    /// Decides about doubles: when the other one was handled, so is this; when it was not, this is the one.
+    pub(super) async fn resolve_doubles(
+        &mut self,
+        consumer: &mut Option<AnyConsumer>,
+    ) -> Result<(), Failure> {
+        let mut at = 0;
+        if !std::mem::take(&mut self.look_at_doubles) {
+            return Ok(());
+        }
+        while let (Some(dedup), Some(parked)) = (&mut self.dedup, self.doubles.get(at)) {
+            match dedup.take(parked.message.envelope.id) {
+                Known::AtWork => at += 1,
+                Known::New => {
+                    let mut parked = self.doubles.remove(at);
+                    parked.message.double = false;
+                    self.dispatcher.resume(parked);
+                    self.submitted += 1;
+                }
+                Known::Settled => {
+                    let parked = self.doubles.remove(at);
+                    let mut job = self.dispatcher.remove(parked);
+                    self.submitted += 1;
+                    job.verdict = Verdict::Settled;
+                    if !self.options.confirm {
+                        job.progress.settle();
+                    }
+                    let counters = &self.core.shared.admission.counters;
+                    counters.count(Counter::DuplicatesSkipped);
+                    self.answer(job, consumer).await?;
+                }
             }
         }
+        Ok(())
     }
 
     /// What follows when a delivery was settled.
@@ -53,6 +88,9 @@ impl Intake {
         let OnFailure::DeadLetter(budget) = &self.options.on_failure else {
             return;
         };
+        if job.double {
+            return;
+        }
         let letter = job.verdict == Verdict::Buried;
         if let Some(reason) = self.spent.count(letter, budget) {
             let control = &self.control;
@@ -87,6 +125,10 @@ impl Intake {
                 } else {
                     self.waiting.insert((due, parked.message.number), parked);
                 }
+            }
+            Verdict::Double => {
+                self.doubles.push(parked);
+                self.look_at_doubles = true;
             }
             Verdict::Yields => {
                 self.dispatcher.resume(parked);

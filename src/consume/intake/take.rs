@@ -8,7 +8,6 @@ impl Intake {
         let takes = self.want == Some(Want::Active)
             && self.stashed.is_empty()
             && !self.out.is_full()
-            && self.doubles.len() < self.options.slots()
             && (self.out.bytes() as u64) < self.options.in_flight.bytes
             && (self.pace.as_ref())
                 .is_none_or(|pace| pace.admits(self.at_work(), self.core.shared.runtime.now()));
@@ -93,15 +92,6 @@ impl Intake {
         let now = self.core.shared.runtime.now();
         let id = delivery.envelope.id;
         let known = (self.dedup.as_mut()).map_or(Known::New, |dedup| dedup.take(id));
-        if known != Known::New {
-            self.doubles.push(Double {
-                delivery,
-                progress,
-                settled: known == Known::Settled,
-                answered: false,
-            });
-            return;
-        }
         let Stashed {
             envelope,
             position,
@@ -139,11 +129,12 @@ impl Intake {
             progress,
             verdict: Verdict::None,
             recovery: self.pace.as_ref().is_some_and(Pace::in_recovery),
+            double: known != Known::New,
             #[cfg(feature = "throttle")]
             admitted: false,
         };
         if let Err(Full { message, .. }) = self.dispatcher.submit(key, job) {
-            if let Some(dedup) = &mut self.dedup {
+            if let (Some(dedup), false) = (&mut self.dedup, message.double) {
                 // Not taken after all: the next try must not find itself.
                 dedup.done(message.envelope.id, false);
             }
@@ -170,37 +161,5 @@ impl Intake {
         if self.submitted >= ANNOUNCE_EVERY {
             self.announce();
         }
-    }
-
-    pub(super) async fn answer_doubles(
-        &mut self,
-        consumer: &mut Option<AnyConsumer>,
-    ) -> Result<(), Failure> {
-        let waits = |double: &Double| !double.settled || double.answered;
-        if self.doubles.iter().all(waits) {
-            return Ok(());
-        }
-        let mut at = 0;
-        while let Some(double) = self.doubles.get_mut(at) {
-            if waits(double) {
-                at += 1;
-                continue;
-            }
-            let answered = match consumer {
-                Some(consumer) => consumer.answer(&double.delivery.token, Answer::Ack).await?,
-                None => Answered::Final,
-            };
-            self.core
-                .shared
-                .admission
-                .counters
-                .count(Counter::DuplicatesSkipped);
-            if self.options.confirm && answered == Answered::Pending {
-                double.answered = true;
-            } else {
-                self.doubles.swap_remove(at).progress.settle();
-            }
-        }
-        Ok(())
     }
 }
