@@ -56,6 +56,8 @@
 //! | `memory` (default) | [`memory`]: a broker in the process, for embedding and for tests |
 //! | `json` (default) | [`Json`], the codec of [`Bus::topic`] |
 //! | `nats` | `nats`: NATS JetStream |
+//! | `throttle` | `Throttle`: limits on the rate of a subscription, and of each key |
+//! | `tower` | `SubscriptionBuilder::service`: a tower service as a handler |
 
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]

@@ -1,6 +1,6 @@
 //! Trace: a span around each attempt, named and filled as OpenTelemetry's messaging conventions say.
 //!
-//! Source: "Semantic conventions for messaging spans", OpenTelemetry 1.40, the span kind CONSUMER, operation `process`.
+//! Source: OpenTelemetry, "Semantic conventions for messaging spans": the span of kind CONSUMER, operation `process`.
 
 use crate::backend::Position;
 use crate::envelope::{Envelope, TraceContext};
