@@ -4,6 +4,8 @@
 //! how it scales with handlers that wait, what it does with handlers that do nothing, and what it keeps in memory.
 //! Read the ratios; figures by second differ between machines.
 
+#[path = "../verify/bus/hot_path/alone.rs"]
+mod alone;
 #[path = "common/mod.rs"]
 mod common;
 #[path = "../verify/bus/hot_path/counting.rs"]

@@ -1,13 +1,8 @@
 //! A whole subscription on the memory broker.
 
 use bytes::Bytes;
-use clearway::backend::SubscribeRequest;
-use clearway::backend::{Answer, Backend, Connection, Consumer, Host, Incoming, Outcome, Slot};
 use clearway::memory::Memory;
-use clearway::{
-    Bus, BusEvent, Delivery, Failure, HandlerError, Retention, Runtime, StartAt, Tokio, TopicConfig,
-};
-use std::sync::Arc;
+use clearway::{Bus, Delivery, HandlerError, Retention, TopicConfig};
 use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
 
@@ -121,51 +116,7 @@ pub(crate) fn handled() -> Handled {
 
 /// The broker's consumer, as many out at a time as with a bus.
 async fn alone(memory: Memory) -> f64 {
-    let runtime: Arc<dyn Runtime> = Arc::new(Tokio::current().expect("inside of tokio"));
-    let connection = memory.connect(Arc::new(Nobody(runtime)), 1).await;
-    let connection = connection.expect("memory connects");
-    let request = SubscribeRequest {
-        topic: TopicConfig::new(TOPIC),
-        foreign: None,
-        group: "alone".into(),
-        start: StartAt::Earliest,
-        in_flight_max: WINDOW,
-        confirm: false,
-    };
     let begun = Instant::now();
-    let mut consumer = connection.subscribe(request).await.expect("a consumer");
-    let (mut taken, mut out) = (0, Vec::with_capacity(WINDOW));
-    while taken < ENVELOPES {
-        if let Incoming::Delivery { token, .. } = consumer.next(true).await.expect("a broker") {
-            out.push(token);
-            taken += 1;
-        }
-        if out.len() == WINDOW || taken == ENVELOPES {
-            for token in out.drain(..) {
-                consumer
-                    .answer(&token, Answer::Ack)
-                    .await
-                    .expect("a broker");
-            }
-        }
-    }
-    let took = begun.elapsed();
-    consumer.close().await;
-    ENVELOPES as f64 / took.as_secs_f64()
-}
-
-/// A bus for a backend that is used without one.
-struct Nobody(Arc<dyn Runtime>);
-
-impl Host for Nobody {
-    fn settle(&self, _: Slot, _: Outcome) {}
-    fn lost(&self, _: u64, _: Failure) {}
-    fn topic_missing(&self, _: &str) {}
-    fn event(&self, _: BusEvent) {}
-    fn slots(&self) -> usize {
-        1
-    }
-    fn runtime(&self) -> &Arc<dyn Runtime> {
-        &self.0
-    }
+    crate::alone::take(&memory, TOPIC, (ENVELOPES, WINDOW), |_| ()).await;
+    ENVELOPES as f64 / begun.elapsed().as_secs_f64()
 }

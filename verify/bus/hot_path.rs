@@ -7,6 +7,8 @@
 
 #![cfg(feature = "memory")]
 
+#[path = "hot_path/alone.rs"]
+mod alone;
 #[path = "hot_path/apart.rs"]
 mod apart;
 #[path = "hot_path/counting.rs"]

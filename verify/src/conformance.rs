@@ -21,7 +21,7 @@ mod replay;
 mod steer;
 
 use anyhow::{Context as _, Result, bail};
-use clearway::{BackendChoice, Bus, Delivery, HandlerError, Json, Topic};
+use clearway::{BackendChoice, Bus, Delivery, Handler, HandlerError, Json, Topic};
 use parking_lot::Mutex;
 use std::future::Future;
 use std::pin::Pin;
@@ -252,6 +252,15 @@ impl Seen {
         AtWork {
             seen: self.clone(),
             event,
+        }
+    }
+
+    /// A handler that notes what it gets, and is content with it.
+    fn contented(&self) -> impl Handler<u64> + use<> {
+        let seen = self.clone();
+        move |delivery: Delivery<u64>| {
+            drop(seen.begin(&delivery));
+            async { content() }
         }
     }
 

@@ -3,16 +3,12 @@
 //! Everything of it runs on one thread beside the memory broker, so the broker is counted alone as well, by a consumer that takes
 //! and acknowledges the same envelopes with nothing around it. The difference is ours.
 
+use crate::alone;
 use crate::apart::Taken;
 use crate::scene::Scene;
 use crate::{PAYLOAD, block_on};
 use bytes::Bytes;
-use clearway::backend::{
-    Answer, Backend, Connection, Consumer, Host, Incoming, Outcome, Slot, SubscribeRequest,
-};
-use clearway::{
-    BusEvent, Delivery, Failure, HandlerError, Raw, Runtime, StartAt, Tokio, Topic, TopicConfig,
-};
+use clearway::{Delivery, HandlerError, Raw, Topic};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -127,56 +123,16 @@ fn alone(scene: &Scene) -> Taken {
     publish(&topic);
     publish(&topic);
     let broker = scene.broker.clone();
-    let taking = async move {
-        let runtime: Arc<dyn Runtime> = Arc::new(Tokio::current().unwrap());
-        let connection = broker.connect(Arc::new(Nobody(runtime)), 1).await.unwrap();
-        let config = TopicConfig::new("alone");
-        connection.ensure(&config).await.unwrap();
-        let request = SubscribeRequest {
-            topic: config,
-            foreign: None,
-            group: "alone".into(),
-            start: StartAt::Earliest,
-            in_flight_max: WINDOW,
-            confirm: false,
-        };
-        let mut consumer = connection.subscribe(request).await.unwrap();
+    scene.run(async move {
         let mut before = Taken::by_this_thread();
-        let (mut taken, mut out) = (0, Vec::with_capacity(WINDOW));
-        while taken < 2 * DELIVERIES {
+        let counted = (2 * DELIVERIES, WINDOW);
+        // The first half is to warm up.
+        alone::take(&broker, "alone", counted, |taken| {
             if taken == DELIVERIES {
                 before = Taken::by_this_thread();
             }
-            if let Incoming::Delivery { token, .. } = consumer.next(true).await.unwrap() {
-                out.push(token);
-                taken += 1;
-            }
-            // As many are out as with the bus.
-            if out.len() == WINDOW {
-                for token in out.drain(..) {
-                    consumer.answer(&token, Answer::Ack).await.unwrap();
-                }
-            }
-        }
-        let taken = Taken::by_this_thread() - before;
-        consumer.close().await;
-        taken
-    };
-    scene.run(taking)
-}
-
-/// A bus for a backend that is used without one.
-struct Nobody(Arc<dyn Runtime>);
-
-impl Host for Nobody {
-    fn settle(&self, _: Slot, _: Outcome) {}
-    fn lost(&self, _: u64, _: Failure) {}
-    fn topic_missing(&self, _: &str) {}
-    fn event(&self, _: BusEvent) {}
-    fn slots(&self) -> usize {
-        1
-    }
-    fn runtime(&self) -> &Arc<dyn Runtime> {
-        &self.0
-    }
+        })
+        .await;
+        Taken::by_this_thread() - before
+    })
 }

@@ -1,6 +1,6 @@
 //! Closing the bus: what was taken is settled or listed, and comes again.
 
-use super::drain::{free, gated};
+use super::drain::{free, gated, taken};
 use super::{Seen, Stand, Verdict, content, one_key, publish};
 use anyhow::{Result, ensure};
 use clearway::{
@@ -48,10 +48,7 @@ pub(super) async fn nothing_is_handled_after_close(stand: &Stand) -> Result<Verd
     let (seen, gate) = (Seen::new(), Arc::new(Semaphore::new(0)));
     let subscription = gated(&topic, &seen, &gate).await?;
     publish(&topic, 0..20, |n| Some(format!("key-{n}"))).await?;
-    super::eventually("all are taken", || async {
-        subscription.status().await.in_flight == 20
-    })
-    .await?;
+    taken(&subscription, 20).await?;
     let report = bus.close(10 * MS).await;
     ensure!(report.deliveries_left == 20, "{report:?}");
     let then = seen.events();

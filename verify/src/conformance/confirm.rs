@@ -28,16 +28,12 @@ async fn is_settled(subscription: &Subscription) -> bool {
 pub(super) async fn what_is_confirmed_is_settled(stand: &Stand) -> Result<Verdict> {
     let (bus, topic) = stand_on(stand).await?;
     let seen = Seen::new();
-    let noted = seen.clone();
     let subscription = topic
         .subscription("reads")
         .confirm_acks()
         // More than that goes through: what is confirmed makes room.
         .in_flight(16, 1 << 20)
-        .handler(move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { content() }
-        })
+        .handler(seen.contented())
         .await?;
     publish(&topic, 0..300, |n| Some(format!("key-{}", n % 7))).await?;
     seen.until("all", |seen| seen.ended() >= 300).await?;
@@ -53,14 +49,7 @@ pub(super) async fn what_is_confirmed_is_settled(stand: &Stand) -> Result<Verdic
 /// The group has acknowledged all that there is: what is published now is all that comes.
 async fn comes_no_more(topic: &Topic<u64, Json>, group: &str) -> Result<()> {
     let again = Seen::new();
-    let noted = again.clone();
-    let subscription = topic
-        .subscription(group)
-        .handler(move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { content() }
-        })
-        .await?;
+    let subscription = topic.subscription(group).handler(again.contented()).await?;
     publish(topic, [9999], one_key).await?;
     again
         .until("the new one", |seen| seen.begun().contains(&9999))
@@ -153,15 +142,11 @@ pub(super) async fn order_and_retries_are_as_without_confirmation(
 pub(super) async fn a_repeated_id_is_confirmed_too(stand: &Stand) -> Result<Verdict> {
     let (bus, topic) = stand_on(stand).await?;
     let seen = Seen::new();
-    let noted = seen.clone();
     let subscription = topic
         .subscription("reads")
         .confirm_acks()
         .dedup(100)
-        .handler(move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { content() }
-        })
+        .handler(seen.contented())
         .await?;
     // Of another topic, and put here under other ids to the broker: only the subscription knows them.
     let copied = bus.topic::<u64>(&stand.topic())?;

@@ -1,6 +1,6 @@
 //! Dead letters: what goes there, what it says, and how it comes back.
 
-use super::{Seen, Stand, Verdict, content, eventually, one_key, publish};
+use super::{Seen, Stand, Verdict, eventually, one_key, publish};
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use clearway::{
@@ -119,14 +119,10 @@ pub(super) async fn what_does_not_decode_goes_to_the_dead_letters(
     let topic = bus.topic::<u64>(&name)?;
     let (_tap, mut letters) = tap(&bus, &dead).await?;
     let seen = Seen::new();
-    let noted = seen.clone();
     let subscription = topic
         .subscription("reads")
         .on_failure(OnFailure::dead_letter(dead.as_str()))
-        .handler(move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { content() }
-        })
+        .handler(seen.contented())
         .await?;
     let garbage = Bytes::from_static(b"{ not json");
     bus.raw_topic(&name)?.publish(&garbage).key("one").await?;

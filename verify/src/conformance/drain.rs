@@ -33,6 +33,14 @@ pub(super) async fn gated(
     Ok(subscription.await?)
 }
 
+/// Waits until so many are out.
+pub(super) async fn taken(subscription: &Subscription, deliveries: usize) -> Result<()> {
+    super::eventually("all are taken", || async {
+        subscription.status().await.in_flight == deliveries
+    })
+    .await
+}
+
 pub(super) async fn free(topic: &Topic<u64, clearway::Json>, seen: &Seen) -> Result<Subscription> {
     let gate = Arc::new(Semaphore::new(1));
     gated(topic, seen, &gate).await
@@ -44,10 +52,7 @@ pub(super) async fn drain_settles_what_was_taken(stand: &Stand) -> Result<Verdic
     let (seen, gate) = (Seen::new(), Arc::new(Semaphore::new(0)));
     let subscription = gated(&topic, &seen, &gate).await?;
     publish(&topic, 0..20, |n| Some(format!("key-{n}"))).await?;
-    super::eventually("all are taken", || async {
-        subscription.status().await.in_flight == 20
-    })
-    .await?;
+    taken(&subscription, 20).await?;
     let opening = async {
         sleep(20 * MS).await;
         gate.add_permits(1000);
@@ -73,10 +78,7 @@ pub(super) async fn drain_without_time_lists_what_was_left(stand: &Stand) -> Res
     let (seen, gate) = (Seen::new(), Arc::new(Semaphore::new(0)));
     let subscription = gated(&topic, &seen, &gate).await?;
     publish(&topic, 0..10, |n| Some(format!("key-{n}"))).await?;
-    super::eventually("all are taken", || async {
-        subscription.status().await.in_flight == 10
-    })
-    .await?;
+    taken(&subscription, 10).await?;
     let report = subscription.drain(Duration::ZERO).await;
     ensure!(!report.drained && !report.blocked, "{report:?}");
     ensure!(report.left.len() == 10, "{report:?}");
@@ -139,10 +141,7 @@ pub(super) async fn what_was_left_comes_again(stand: &Stand) -> Result<Verdict> 
     let (seen, gate) = (Seen::new(), Arc::new(Semaphore::new(0)));
     let subscription = gated(&topic, &seen, &gate).await?;
     publish(&topic, 0..10, one_key).await?;
-    super::eventually("all are taken", || async {
-        subscription.status().await.in_flight == 10
-    })
-    .await?;
+    taken(&subscription, 10).await?;
     subscription.drain(Duration::ZERO).await;
     let again = Seen::new();
     let subscription = free(&topic, &again).await?;
@@ -190,10 +189,7 @@ pub(super) async fn resume_does_not_end_a_drain(stand: &Stand) -> Result<Verdict
     let (seen, gate) = (Seen::new(), Arc::new(Semaphore::new(0)));
     let subscription = gated(&topic, &seen, &gate).await?;
     publish(&topic, 0..5, |n| Some(format!("key-{n}"))).await?;
-    super::eventually("all are taken", || async {
-        subscription.status().await.in_flight == 5
-    })
-    .await?;
+    taken(&subscription, 5).await?;
     let meddling = async {
         super::eventually("it drains", || async {
             subscription.status().await.state == SubscriptionState::Draining
@@ -223,10 +219,7 @@ pub(super) async fn every_drainer_gets_the_same_report(stand: &Stand) -> Result<
     let (seen, gate) = (Seen::new(), Arc::new(Semaphore::new(0)));
     let subscription = gated(&topic, &seen, &gate).await?;
     publish(&topic, 0..5, |n| Some(format!("key-{n}"))).await?;
-    super::eventually("all are taken", || async {
-        subscription.status().await.in_flight == 5
-    })
-    .await?;
+    taken(&subscription, 5).await?;
     let (one, other, third) = tokio::join!(
         subscription.drain(20 * MS),
         subscription.drain(60 * CLOSE),

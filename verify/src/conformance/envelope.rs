@@ -171,14 +171,10 @@ pub(super) async fn ten_thousand_keys_come_back_once_each(stand: &Stand) -> Resu
     let bus = stand.bus().await?;
     let topic = bus.topic::<u64>(&stand.topic())?;
     let seen = Seen::new();
-    let noted = seen.clone();
     let subscription = topic
         .subscription("reads")
         .lanes_max(64)
-        .handler(move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { content() }
-        })
+        .handler(seen.contented())
         .await?;
     publish(&topic, 0..KEYS, |n| Some(format!("key-{n}"))).await?;
     seen.until("all keys", |seen| seen.ended() as u64 >= KEYS)

@@ -217,13 +217,7 @@ pub(super) async fn a_handler_may_publish_to_the_bus_it_is_called_from(
     let (name, next_name) = (stand.topic(), stand.topic());
     let (topic, onwards) = (bus.topic::<u64>(&name)?, bus.topic::<u64>(&next_name)?);
     let seen = Seen::new();
-    let noted = seen.clone();
-    let _second = onwards
-        .subscribe("reads", move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { content() }
-        })
-        .await?;
+    let _second = onwards.subscribe("reads", seen.contented()).await?;
     let _first = topic
         .subscription("reads")
         .concurrency(2)

@@ -15,13 +15,7 @@ pub(super) async fn pause_takes_nothing_and_resume_goes_on(stand: &Stand) -> Res
     let bus = stand.bus().await?;
     let topic = bus.topic::<u64>(&stand.topic())?;
     let seen = Seen::new();
-    let noted = seen.clone();
-    let subscription = topic
-        .subscribe("reads", move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { content() }
-        })
-        .await?;
+    let subscription = topic.subscribe("reads", seen.contented()).await?;
     publish(&topic, 0..10, one_key).await?;
     seen.until("before the pause", |seen| seen.ended() >= 10)
         .await?;
@@ -93,14 +87,10 @@ pub(super) async fn hold_takes_nothing_before_activate(stand: &Stand) -> Result<
     let bus = stand.bus().await?;
     let topic = bus.topic::<u64>(&stand.topic())?;
     let seen = Seen::new();
-    let noted = seen.clone();
     let subscription = topic
         .subscription("reads")
         .hold()
-        .handler(move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { content() }
-        })
+        .handler(seen.contented())
         .await?;
     publish(&topic, 0..10, one_key).await?;
     eventually("the lag is ten", || async {
@@ -296,16 +286,12 @@ pub(super) async fn a_repeated_id_is_settled_without_a_handler(stand: &Stand) ->
     let (first, second) = (stand.topic(), stand.topic());
     let seen = Seen::new();
     let topic = bus.topic::<u64>(&first)?;
-    let noted = seen.clone();
     let subscription = topic
         .subscription("reads")
         .dedup(100)
         // One at a time, so that others have to wait for a lane.
         .lanes_max(1)
-        .handler(move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { content() }
-        })
+        .handler(seen.contented())
         .await?;
     // Under ids of their own to the broker, if it looks at them: copied from another topic.
     let copied = bus.topic::<u64>(&second)?;

@@ -97,14 +97,10 @@ pub(super) async fn middleware_may_answer_itself(stand: &Stand) -> Result<Verdic
     let bus = stand.bus().await?;
     let topic = bus.topic::<u64>(&stand.topic())?;
     let seen = Seen::new();
-    let noted = seen.clone();
     let subscription = topic
         .subscription("reads")
         .middleware(OddOnly)
-        .handler(move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { content() }
-        })
+        .handler(seen.contented())
         .await?;
     publish(&topic, 0..10, one_key).await?;
     seen.until("the last odd one", |seen| seen.begun().contains(&9))
@@ -120,15 +116,11 @@ pub(super) async fn a_throttle_leaves_the_rest_at_the_broker(stand: &Stand) -> R
     let bus = stand.bus().await?;
     let topic = bus.topic::<u64>(&stand.topic())?;
     let seen = Seen::new();
-    let noted = seen.clone();
     publish(&topic, 0..10, |n| Some(format!("key-{n}"))).await?;
     let subscription = topic
         .subscription("reads")
         .throttle(Throttle::per_second(HOURLY).burst(3))
-        .handler(move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { content() }
-        })
+        .handler(seen.contented())
         .await?;
     seen.until("the burst", |seen| seen.ended() >= 3).await?;
     eventually("the rest is at the broker", || async {
@@ -146,16 +138,12 @@ pub(super) async fn a_throttled_subscription_goes_on(stand: &Stand) -> Result<Ve
     let bus = stand.bus().await?;
     let topic = bus.topic::<u64>(&stand.topic())?;
     let seen = Seen::new();
-    let noted = seen.clone();
     publish(&topic, 0..20, one_key).await?;
     let begun = tokio::time::Instant::now();
     let subscription = topic
         .subscription("reads")
         .throttle(Throttle::per_second(100.0))
-        .handler(move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { content() }
-        })
+        .handler(seen.contented())
         .await?;
     seen.until("all", |seen| seen.ended() >= 20).await?;
     // The first at once, the others 10 ms after each other.
@@ -170,15 +158,11 @@ pub(super) async fn a_throttled_key_holds_up_no_other(stand: &Stand) -> Result<V
     let bus = stand.bus().await?;
     let topic = bus.topic::<u64>(&stand.topic())?;
     let seen = Seen::new();
-    let noted = seen.clone();
     let subscription = topic
         .subscription("reads")
         .concurrency(2)
         .throttle_by_key(Throttle::per_second(HOURLY).burst(2))
-        .handler(move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { content() }
-        })
+        .handler(seen.contented())
         .await?;
     publish(&topic, 0..5, one_key).await?;
     publish(&topic, 100..120, |n| Some(format!("key-{n}"))).await?;
@@ -242,14 +226,10 @@ pub(super) async fn subscriptions_share_a_concurrency(stand: &Stand) -> Result<V
     publish(&topic, 0..4, |n| Some(format!("key-{n}"))).await?;
     stuck.until("three", |seen| seen.begun().len() == 3).await?;
     first.drain(Duration::ZERO).await;
-    let noted = after.clone();
     let _second = topic
         .subscription("after")
         .shared(&shared)
-        .handler(move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { content() }
-        })
+        .handler(after.contented())
         .await?;
     after.until("all", |seen| seen.ended() >= 4).await?;
     bus.close(CLOSE).await;

@@ -109,15 +109,11 @@ pub(super) async fn what_was_left_without_an_attempt_is_handled(stand: &Stand) -
     })
     .await?;
     subscription.drain(Duration::ZERO).await;
-    let noted = again.clone();
     let subscription = topic
         .subscription("reads")
         .retry(attempts(1))
         .on_failure(OnFailure::dead_letter(dead.as_str()))
-        .handler(move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { content() }
-        })
+        .handler(again.contented())
         .await?;
     again.until("all", |again| again.ended() >= 5).await?;
     ensure!(again.begun() == [0, 1, 2, 3, 4], "{:?}", again.begun());

@@ -1,8 +1,8 @@
 //! Where a group that is new begins, and that one that is known goes on.
 
-use super::{PATIENCE, Seen, Stand, Verdict, content, one_key, publish};
+use super::{PATIENCE, Seen, Stand, Verdict, one_key, publish};
 use anyhow::{Context as _, Result, ensure};
-use clearway::{Bus, Delivery, Json, StartAt, Subscription, Topic};
+use clearway::{Bus, Json, StartAt, Subscription, Topic};
 use std::time::{Duration, SystemTime};
 use tokio::time::{sleep, timeout};
 
@@ -15,14 +15,10 @@ async fn read(
     start: StartAt,
 ) -> Result<(Subscription, Seen)> {
     let seen = Seen::new();
-    let noted = seen.clone();
     let subscription = topic
         .subscription(group)
         .start(start)
-        .handler(move |delivery: Delivery<u64>| {
-            drop(noted.begin(&delivery));
-            async { content() }
-        })
+        .handler(seen.contented())
         .await?;
     Ok((subscription, seen))
 }

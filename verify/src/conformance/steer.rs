@@ -13,13 +13,7 @@ pub(super) async fn two_groups_both_get_everything(stand: &Stand) -> Result<Verd
     let topic = bus.topic::<u64>(&stand.topic())?;
     let (one, other) = (Seen::new(), Seen::new());
     for (group, seen) in [("one", &one), ("other", &other)] {
-        let noted = seen.clone();
-        let _runs_until_close = topic
-            .subscribe(group, move |delivery: Delivery<u64>| {
-                drop(noted.begin(&delivery));
-                async { content() }
-            })
-            .await?;
+        let _runs_until_close = topic.subscribe(group, seen.contented()).await?;
     }
     publish(&topic, 0..100, one_key).await?;
     for seen in [one, other] {
@@ -79,13 +73,7 @@ pub(super) async fn the_same_group_again_after_it_was_closed(stand: &Stand) -> R
     let topic = bus.topic::<u64>(&stand.topic())?;
     for round in 0..3 {
         let seen = Seen::new();
-        let noted = seen.clone();
-        let subscription = topic
-            .subscribe("reads", move |delivery: Delivery<u64>| {
-                drop(noted.begin(&delivery));
-                async { content() }
-            })
-            .await?;
+        let subscription = topic.subscribe("reads", seen.contented()).await?;
         publish(&topic, [round], one_key).await?;
         seen.until("its own", |seen| seen.ended() >= 1).await?;
         ensure!(subscription.close(CLOSE).await == 0, "something is left");
@@ -105,14 +93,10 @@ pub(super) async fn subscribe_and_unsubscribe_while_traffic_flows(
     let seen = Seen::new();
     let subscribing = async {
         while (seen.ended() as u64) < ALL {
-            let noted = seen.clone();
             let subscription = topic
                 .subscription("reads")
                 .in_flight(20, 1 << 20)
-                .handler(move |delivery: Delivery<u64>| {
-                    drop(noted.begin(&delivery));
-                    async { content() }
-                })
+                .handler(seen.contented())
                 .await?;
             let enough = (seen.ended() as u64 + 50).min(ALL);
             seen.until("a part", |seen| seen.ended() as u64 >= enough)
