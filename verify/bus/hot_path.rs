@@ -11,6 +11,8 @@
 mod alone;
 #[path = "hot_path/apart.rs"]
 mod apart;
+#[path = "hot_path/count.rs"]
+mod count;
 #[path = "hot_path/counting.rs"]
 mod counting;
 #[path = "hot_path/deliveries.rs"]
@@ -21,6 +23,7 @@ mod scene;
 use apart::{Taken, block_on, locking_clock};
 use bytes::Bytes;
 use clearway::{Codec, CodecError, PublishError, Raw, ReceiptFuture, Topic, TopicConfig};
+use count::{Count, tell};
 use scene::Scene;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -57,16 +60,6 @@ enum Meanwhile {
     Configure,
     Reconnect,
     Close,
-}
-
-/// What a run of publishes came to.
-#[derive(Default)]
-struct Count {
-    publishes: usize,
-    taken: Taken,
-    /// Publishes that ended otherwise: refused by the close, or unknown because their session was lost.
-    failed: usize,
-    taken_by_failed: Taken,
 }
 
 #[test]
@@ -342,61 +335,5 @@ async fn enqueue_all(
         let before = Taken::by_this_thread();
         let result = receipt.await.map(drop);
         count.book(&result, Taken::by_this_thread() - before);
-    }
-}
-
-impl Count {
-    fn book(&mut self, result: &Result<(), PublishError>, taken: Taken) {
-        match result {
-            Ok(()) => {
-                self.publishes += 1;
-                self.taken = self.taken + taken;
-            }
-            Err(_) => {
-                self.failed += 1;
-                self.taken_by_failed = self.taken_by_failed + taken;
-            }
-        }
-    }
-
-    fn add(&mut self, more: Self) {
-        self.publishes += more.publishes;
-        self.taken = self.taken + more.taken;
-        self.failed += more.failed;
-        self.taken_by_failed = self.taken_by_failed + more.taken_by_failed;
-    }
-}
-
-/// The lines of the report. The first says what the promise is about; the others what stands apart from it.
-fn tell(way: Way, answers: Answers, meanwhile: Meanwhile, count: &Count, elsewhere: Option<Taken>) {
-    let way = match way {
-        Way::ByName => "publish by name",
-        Way::ByHandle => "publish by handle",
-        Way::Enqueued => "enqueue and receipt",
-    };
-    let answers = match answers {
-        Answers::Prompt => "prompt answers",
-        Answers::Delayed => "delayed answers",
-    };
-    let meanwhile = match meanwhile {
-        Meanwhile::Nothing => "",
-        Meanwhile::Configure => ", configured meanwhile",
-        Meanwhile::Reconnect => ", reconnected meanwhile",
-        Meanwhile::Close => ", closed at the end",
-    };
-    println!(
-        "hot path: {way}, {answers}{meanwhile}: {} ({} publishes)",
-        count.taken, count.publishes
-    );
-    if count.failed > 0 {
-        println!(
-            "apart: {way}, {answers}{meanwhile}: failed or refused: {} ({} publishes)",
-            count.taken_by_failed, count.failed
-        );
-    }
-    if let Some(elsewhere) = elsewhere {
-        println!(
-            "apart: {way}, {answers}{meanwhile}: the broker and the bus's tasks, on their thread: {elsewhere}"
-        );
     }
 }
