@@ -261,6 +261,7 @@ async fn markers_of_transactions_do_not_stall_commits_or_lag() -> Result<()> {
                 let record = record.key("k").partition((n % 6) as i32);
                 producer.send(record).map_err(|(error, _)| error)?;
             }
+            producer.flush(Duration::from_secs(30))?;
             if turn % 2 == 0 {
                 producer.commit_transaction(Duration::from_secs(30))?;
             } else {

@@ -60,7 +60,7 @@ impl KafkaConnection {
     }
 
     /// The way to ask about topics, unless it was closed.
-    fn admin(&self) -> Result<Arc<Admin>, Failure> {
+    pub(super) fn admin(&self) -> Result<Arc<Admin>, Failure> {
         let admin = self.admin.lock().clone();
         admin.ok_or_else(|| Failure::new(FailureKind::Disconnected, "the connection was closed"))
     }

@@ -12,7 +12,11 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
+
+/// Between two tries.
+const AGAIN: Duration = Duration::from_millis(50);
 
 type Client = BaseConsumer<Context>;
 
@@ -23,7 +27,16 @@ pub(super) fn begin(consumer: &Client, start: &Start) -> Result<BTreeMap<i32, i6
     if !committed(consumer, topic, &partitions, group_limit(limit))?.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let places = places(consumer, topic, &partitions, start.start, limit)?;
+    // Of a topic that was just made not every broker has heard.
+    let until = start.host.runtime().now() + limit;
+    let places = loop {
+        match places(consumer, topic, &partitions, start.start, limit) {
+            Err(failure) if failure.is_retryable() && start.host.runtime().now() < until => {
+                thread::park_timeout(AGAIN);
+            }
+            places => break places?,
+        }
+    };
     commit(consumer, start, &places)?;
     Ok(places)
 }
@@ -119,7 +132,7 @@ fn places(
 }
 
 /// The offsets of `place`: the beginning, the end, or the first at a time in milliseconds.
-pub(super) fn offsets_at(
+fn offsets_at(
     consumer: &Client,
     topic: &str,
     partitions: &[i32],

@@ -95,9 +95,14 @@ impl Poller {
             };
             self.owned.insert(*partition, owned);
         }
-        if self.paused {
-            let _ = self.consumer.pause(&self.list(partitions));
-        }
+        // A pause outlives an assignment: what was paused when it went would stand still when it comes back.
+        let list = self.list(partitions);
+        let _ = if self.paused {
+            self.consumer.pause(&list)
+        } else {
+            self.consumer.resume(&list)
+        };
+        drop(list);
         tracing::debug!(topic = %self.topic, ?partitions, epoch, "assigned");
         self.wire.tell(News::Assigned {
             epoch,

@@ -25,17 +25,17 @@ use crate::error::{Failure, FailureKind};
 use crate::protocol::sync::Mutex;
 use context::{Context, Happened, Noted};
 use handover::Handover;
+use rdkafka::TopicPartitionList;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message;
-use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-pub(super) use wire::{Commit, Fetched, LogEnds, News, Order, Reply, Wire};
+pub(super) use wire::{Commit, Fetched, News, Order, Reply, Wire};
 
 /// How long the thread sleeps at most.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -45,8 +45,6 @@ const BATCH: usize = 256;
 const AHEAD: usize = 1024;
 /// The same in bytes.
 const AHEAD_BYTES: usize = 4 << 20;
-/// How long the client may take to say where logs begin and end.
-const ENDS_LIMIT: Duration = Duration::from_millis(800);
 
 /// What a thread is started with.
 pub(super) struct Start {
@@ -182,7 +180,6 @@ impl Poller {
                 epoch,
                 commit,
             } => self.release(partition as i32, epoch, commit),
-            Order::Ends(reply) => reply.give(self.ends()),
             Order::Close(_) => unreachable!("it ends the loop"),
         }
     }
@@ -312,32 +309,5 @@ impl Poller {
                 self.wire.task.wake();
             }
         }
-    }
-
-    /// Where the logs of what is ours begin and end. Blocks for a moment.
-    fn ends(&self) -> Result<Vec<LogEnds>, Failure> {
-        let ours: Vec<_> = self.owned.keys().copied().collect();
-        if ours.is_empty() {
-            return Ok(Vec::new());
-        }
-        let low = begin::offsets_at(
-            &self.consumer,
-            &self.topic,
-            &ours,
-            Offset::Beginning,
-            ENDS_LIMIT,
-        )?;
-        let high = begin::offsets_at(&self.consumer, &self.topic, &ours, Offset::End, ENDS_LIMIT)?;
-        let end = |partition: &i32| high.get(partition).copied();
-        Ok(low
-            .into_iter()
-            .filter_map(|(partition, low)| {
-                Some(LogEnds {
-                    partition: partition as u32,
-                    low: low as u64,
-                    high: end(&partition)? as u64,
-                })
-            })
-            .collect())
     }
 }

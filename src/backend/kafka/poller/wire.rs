@@ -72,8 +72,6 @@ pub(in super::super) enum Order {
         epoch: u64,
         commit: Option<u64>,
     },
-    /// Ask where the logs begin and end.
-    Ends(Arc<Reply<Vec<LogEnds>>>),
     /// Commit these, leave the group and end.
     Close(Vec<Commit>),
 }
@@ -83,14 +81,6 @@ pub(in super::super) struct Commit {
     pub(in super::super) partition: u32,
     pub(in super::super) epoch: u64,
     pub(in super::super) offset: u64,
-}
-
-/// Where a partition begins and ends.
-#[derive(Clone, Copy, Debug)]
-pub(in super::super) struct LogEnds {
-    pub(in super::super) partition: u32,
-    pub(in super::super) low: u64,
-    pub(in super::super) high: u64,
 }
 
 /// An answer of the thread.
