@@ -32,8 +32,8 @@ pub(super) enum Happened {
         /// Others may have them already.
         lost: bool,
     },
-    /// Nothing is fetched and not taken: the partition, what was taken last plus one, and where the log ended.
-    AtEnd(Vec<(i32, i64, i64)>),
+    /// Nothing is fetched and not taken: the partition, and where its log ended.
+    AtEnd(Vec<(i32, i64)>),
 }
 
 pub(super) struct Context {
@@ -70,7 +70,7 @@ impl ClientContext for Context {
             .flat_map(|topic| topic.partitions.values());
         let mut at_end: Vec<_> = partitions
             .filter(|at| at.partition >= 0 && at.fetchq_cnt == 0 && at.eof_offset > 0)
-            .map(|at| (at.partition, at.app_offset, at.eof_offset))
+            .map(|at| (at.partition, at.eof_offset))
             .collect();
         at_end.sort_unstable();
         self.noted.note(Happened::AtEnd(at_end));

@@ -294,13 +294,12 @@ impl Poller {
     }
 
     /// The log ended there, and all before was taken: a marker, or what was deleted, is nothing to wait for.
-    fn at_end(&self, ends: Vec<(i32, i64, i64)>) {
-        for (partition, taken, end) in ends {
+    fn at_end(&self, ends: Vec<(i32, i64)>) {
+        for (partition, end) in ends {
             let Some(owned) = self.owned.get(&partition) else {
                 continue;
             };
-            let all_taken = owned.next.is_none_or(|next| next == taken);
-            if owned.seen_end && all_taken && owned.next.is_none_or(|next| next < end) {
+            if owned.seen_end && owned.next.is_none_or(|next| next < end) {
                 self.wire.fetched.push(Fetched::End {
                     partition: partition as u32,
                     epoch: owned.epoch,
