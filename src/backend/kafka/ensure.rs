@@ -81,7 +81,7 @@ impl Ensuring<'_> {
     async fn run(&mut self) -> Result<Route, ConfigureError> {
         let mut done = Done::Nothing;
         for _ in 0..ROUNDS {
-            let Some(found) = self.look(matches!(done, Done::Nothing)).await? else {
+            let Some(found) = self.look().await? else {
                 match (&done, self.config.ensure) {
                     (Done::Nothing, Ensure::ValidateOnly) => return Err(self.missing()),
                     // Made or changed, and the broker that was asked has not heard of it yet; or deleted since, and made again.
@@ -118,16 +118,22 @@ impl Ensuring<'_> {
     }
 
     /// The topic as the brokers have it now. `None`: it is not there, or not everywhere yet.
-    async fn look(&mut self, first: bool) -> Result<Option<Found>, ConfigureError> {
-        let (admin, limit) = (self.admin.clone(), self.options.request_timeout);
-        let name = self.config.name.clone();
-        let looked = threads::off("clearway-kafka-look", move || look(&admin, &name, limit)).await;
-        let found = match looked.map_err(|failure| self.failed(failure))? {
-            Ok(Some(found)) => found,
-            Ok(None) => return Ok(None),
-            // A leader is being elected: it is there, and soon it can be used.
-            Err(Code::LeaderNotAvailable) if !first => return Ok(None),
-            Err(code) => return Err(self.refused(code)),
+    async fn look(&mut self) -> Result<Option<Found>, ConfigureError> {
+        let limit = self.options.request_timeout;
+        let until = self.host.runtime().now() + limit;
+        let found = loop {
+            let (admin, name) = (self.admin.clone(), self.config.name.clone());
+            let looked =
+                threads::off("clearway-kafka-look", move || look(&admin, &name, limit)).await;
+            match looked.map_err(|failure| self.failed(failure))? {
+                Ok(Some(found)) => break found,
+                Ok(None) => return Ok(None),
+                // A leader is being elected: it is there, and soon it can be used.
+                Err(Code::LeaderNotAvailable) if self.host.runtime().now() < until => {
+                    self.host.runtime().sleep(PAUSE).await;
+                }
+                Err(code) => return Err(self.refused(code)),
+            }
         };
         if !plan::asks_for_settings(self.config, self.options) {
             return Ok(Some(found));
@@ -315,12 +321,10 @@ fn look(admin: &Admin, name: &str, limit: Duration) -> Result<Option<Found>, Cod
         Some(code) => return Err(code),
     }
     let partitions = topic.partitions();
-    if let Some(error) = partitions.iter().find_map(|partition| partition.error()) {
-        match Code::from(error) {
-            Code::LeaderNotAvailable => return Err(Code::LeaderNotAvailable),
-            // A copy is behind or its broker is down: it can be used.
-            _ => {}
-        }
+    // Another error is of a copy that is behind, or whose broker is down: it can be used.
+    let mut errors = partitions.iter().filter_map(|partition| partition.error());
+    if errors.any(|error| Code::from(error) == Code::LeaderNotAvailable) {
+        return Err(Code::LeaderNotAvailable);
     }
     let replicas = partitions
         .iter()
