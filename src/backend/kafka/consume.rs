@@ -295,7 +295,7 @@ impl Consumer for KafkaConsumer {
         if let Some(offset) = commit {
             progress.committing(offset);
         }
-        self.handle.order(Order::Release {
+        self.handle.order(Order::HandOver {
             partition,
             epoch,
             commit,

@@ -7,8 +7,8 @@
 //! | what | in which order |
 //! |---|---|
 //! | revoked | pause, tell the task, wait for its release, commit and see that it counts, un-assign |
-//! | revoked, and the limit is over | fence, un-assign; what was answered is committed already |
-//! | lost | fence, un-assign, and no commit: another may have it |
+//! | revoked, and the limit is over | void their answers, un-assign; what was answered is committed already |
+//! | lost | void their answers, un-assign, and no commit: another may have it |
 //! | assigned while a hand-over waits | the hand-over is superseded: un-assigned before the new assignment, never after |
 
 use super::begin;
@@ -149,7 +149,7 @@ impl Poller {
         }
         tracing::debug!(topic = %self.topic, ?partitions, lost, "revoked");
         if lost || ours.is_empty() {
-            self.fence(&ours);
+            self.void(&ours);
             return self.unassign(&partitions);
         }
         let _ = self.consumer.pause(&self.list(&partitions));
@@ -193,7 +193,7 @@ impl Poller {
                 let left = &handover.waiting;
                 tracing::warn!(topic = %self.topic, ?left, rebalance = handover.rebalance, "handed over with handlers at work: what they have comes again");
             }
-            self.fence(&handover.partitions);
+            self.void(&handover.partitions);
             self.unassign(&handover.numbers());
         }
     }
@@ -204,7 +204,7 @@ impl Poller {
         for handover in std::mem::take(&mut self.handovers) {
             let (now, then) = (self.rebalances, handover.rebalance);
             tracing::debug!(topic = %self.topic, now, then, "a hand-over was superseded");
-            self.fence(&handover.partitions);
+            self.void(&handover.partitions);
             self.unassign(&handover.numbers());
         }
     }
@@ -215,7 +215,7 @@ impl Poller {
     }
 
     /// Answers of these are void from here on.
-    fn fence(&self, partitions: &BTreeMap<i32, u64>) {
+    fn void(&self, partitions: &BTreeMap<i32, u64>) {
         for (partition, epoch) in partitions {
             self.wire.tell(News::Gone {
                 partition: *partition as u32,

@@ -175,7 +175,7 @@ impl Poller {
             }
             Order::Commit(commits) => self.commit(&commits),
             Order::Attest(commits) => self.attest(&commits),
-            Order::Release {
+            Order::HandOver {
                 partition,
                 epoch,
                 commit,

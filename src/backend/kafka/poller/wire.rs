@@ -67,7 +67,7 @@ pub(in super::super) enum Order {
     /// Have the broker say that these are still ours.
     Attest(Vec<Commit>),
     /// Nothing of it is handled any more.
-    Release {
+    HandOver {
         partition: u32,
         epoch: u64,
         commit: Option<u64>,
