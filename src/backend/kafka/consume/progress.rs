@@ -190,6 +190,11 @@ mod tests {
         }
         progress.committed(1);
         assert_eq!(progress.take_confirmed().collect::<Vec<_>>(), [0]);
+        assert!(
+            progress.is_committed(),
+            "all that is settled from the start"
+        );
+        progress.settle(1);
         assert!(!progress.is_committed());
         progress.committed(3);
         assert_eq!(progress.take_confirmed().collect::<Vec<_>>(), [2]);
