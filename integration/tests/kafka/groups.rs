@@ -353,3 +353,19 @@ async fn one_group_of_two_topics_begins_where_each_was_told() -> Result<()> {
     bus.close(CLOSE).await;
     Ok(())
 }
+
+/// After a silence the broker is asked whether the partitions are still ours before anything is handed out: then it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_after_a_silence_is_handled() -> Result<()> {
+    let (name, seen) = (setup::fresh_name("silence"), Seen::default());
+    let one = Member::join(setup::options()?, &name, Duration::ZERO, &seen).await?;
+    one.publish(0..12).await?;
+    setup::eventually("what came first", async || seen.distinct() == 12).await?;
+    // Longer than what counts as a silence: nothing happens in it, so there is nothing to wait for.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    one.publish(12..24).await?;
+    setup::eventually("what came then", async || seen.distinct() == 24).await?;
+    one.leave().await?;
+    ensure!(seen.ended() == 24, "{}", seen.ended());
+    Ok(())
+}
