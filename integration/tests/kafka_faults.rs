@@ -3,6 +3,7 @@
 //! `CLEARWAY_TEST_KAFKA=host:port` names the broker and `CLEARWAY_TEST_KAFKA_PID` its process, which these tests stop and continue.
 //! One after the other: each freezes the broker for all.
 
+#[allow(dead_code, reason = "these tests use a part of it")]
 #[path = "kafka/setup.rs"]
 mod setup;
 
