@@ -3,28 +3,31 @@
 //! `run.sh` gives all programs of a run one folder. Without it a program is a run of its own.
 
 use crate::origin::Origin;
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Once;
+use std::sync::Mutex;
 
-/// Prints the origin of the first server of a run.
-pub(crate) fn announce(origin: &Origin) {
-    static FIRST: Once = Once::new();
-    FIRST.call_once(|| {
-        let first = match folder() {
-            // Fails for every program but one.
-            Some(run) => OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(run.join("announced"))
-                .is_ok(),
-            None => true,
-        };
-        if first {
-            say(&format!("broker: {origin}"));
-        }
-    });
+/// Prints the origin of the first server of its kind, `nats` or `kafka`, in a run.
+pub(crate) fn announce(kind: &str, origin: &Origin) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut said = SAID.lock().expect("nobody panics under it");
+    if !said.insert(kind.to_owned()) {
+        return;
+    }
+    let first = match folder() {
+        // Fails for every program but one.
+        Some(run) => OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(run.join(format!("announced-{kind}")))
+            .is_ok(),
+        None => true,
+    };
+    if first {
+        say(&format!("broker: {origin}"));
+    }
 }
 
 /// Notes that the running test did not run, so that the run can end by listing it.
