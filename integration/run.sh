@@ -24,4 +24,4 @@ CLEARWAY_RUN_DIR=$(mktemp -d)
 export CLEARWAY_RUN_DIR
 trap finish EXIT
 # bench.sh asks for `bench`.
-cargo "${CLEARWAY_VERB:-test}" -p clearway-integration "$@"
+cargo "${CLEARWAY_VERB:-test}" -p clearway-integration --features kafka "$@"

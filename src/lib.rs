@@ -100,6 +100,8 @@ mod supervise;
 mod topic;
 
 pub use backend::any::BackendChoice;
+#[cfg(feature = "kafka")]
+pub use backend::kafka;
 #[cfg(feature = "memory")]
 pub use backend::memory;
 #[cfg(feature = "nats")]

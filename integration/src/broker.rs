@@ -141,7 +141,7 @@ impl Broker {
             .await
             .context(GIVEN)?;
         let origin = origin(greeting, None, format!("already there ({GIVEN})"));
-        run::announce("nats", &origin);
+        run::announce(&origin);
         Ok(Self {
             url,
             address,
@@ -161,7 +161,7 @@ impl Broker {
         let image = engine.found("nats.image")?.to_owned();
         let way = format!("{}; {}", engine.found("nats.way")?, engine.found("engine")?);
         let origin = origin(greeting, Some(image), way);
-        run::announce("nats", &origin);
+        run::announce(&origin);
         Ok(Self {
             url: format!("nats://{address}"),
             address,
@@ -174,6 +174,12 @@ impl Broker {
         self.own
             .as_ref()
             .ok_or_else(|| anyhow!("the server at {} is not ours to break", self.url))
+    }
+}
+
+impl AsRef<Origin> for Broker {
+    fn as_ref(&self) -> &Origin {
+        &self.origin
     }
 }
 
@@ -216,6 +222,7 @@ fn given() -> Option<String> {
 
 fn origin(greeting: Greeting, image: Option<String>, way: String) -> Origin {
     Origin {
+        backend: "nats",
         server: format!("nats-server {}", greeting.version),
         image,
         way,

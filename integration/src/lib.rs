@@ -22,6 +22,7 @@ mod container;
 mod engine;
 mod fleet;
 mod greeting;
+#[cfg(feature = "kafka")]
 mod kafka;
 mod member;
 mod operator;
@@ -39,6 +40,7 @@ mod workload;
 pub use authority::{Authority, Identity};
 pub use broker::Broker;
 pub use fleet::{Fleet, Post};
+#[cfg(feature = "kafka")]
 pub use kafka::{Kafka, KafkaBroker, KafkaOutside, Node, Stored};
 pub use member::{Begun, Member, Publisher, RawTopic, envelope};
 pub use operator::Operator;

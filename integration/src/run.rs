@@ -9,11 +9,12 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-/// Prints the origin of the first server of its kind, `nats` or `kafka`, in a run.
-pub(crate) fn announce(kind: &str, origin: &Origin) {
-    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+/// Prints the origin of the first server of each backend in a run.
+pub(crate) fn announce(origin: &Origin) {
+    static SAID: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+    let backend = origin.backend;
     let mut said = SAID.lock().expect("nobody panics under it");
-    if !said.insert(kind.to_owned()) {
+    if !said.insert(backend) {
         return;
     }
     let first = match folder() {
@@ -21,7 +22,7 @@ pub(crate) fn announce(kind: &str, origin: &Origin) {
         Some(run) => OpenOptions::new()
             .write(true)
             .create_new(true)
-            .open(run.join(format!("announced-{kind}")))
+            .open(run.join(format!("announced-{backend}")))
             .is_ok(),
         None => true,
     };

@@ -4,6 +4,8 @@ use super::{
     Answer, Answered, Backend, Capabilities, Connection, Consumer, Host, Incoming, Route, Slot,
     SubscribeRequest,
 };
+#[cfg(feature = "kafka")]
+use crate::backend::kafka;
 #[cfg(feature = "memory")]
 use crate::backend::memory;
 #[cfg(feature = "nats")]
@@ -195,6 +197,16 @@ any!(
         <<nats::Nats as Backend>::Connection as Connection>::Consumer,
         <<<nats::Nats as Backend>::Connection as Connection>::Consumer as Consumer>::Token
     ),
+    (
+        "kafka",
+        Kafka,
+        kafka,
+        kafka::Kafka,
+        <kafka::Kafka as Backend>::Connection,
+        <<kafka::Kafka as Backend>::Connection as Connection>::Route,
+        <<kafka::Kafka as Backend>::Connection as Connection>::Consumer,
+        <<<kafka::Kafka as Backend>::Connection as Connection>::Consumer as Consumer>::Token
+    ),
 );
 
 impl<T> Incoming<T> {
@@ -229,7 +241,7 @@ impl BackendChoice {
     pub fn from_url(url: &str) -> Result<Self, ConnectError> {
         let Some((scheme, rest)) = url.split_once("://") else {
             let reason = format!(
-                "`{}` is not a URL; expected memory:// or nats://host:port",
+                "`{}` is not a URL; expected memory://, nats://host:port or kafka://host:port",
                 redacted(url)
             );
             return Err(ConnectError::config("url", reason));
@@ -248,13 +260,13 @@ impl BackendChoice {
             "memory" => Err(not_compiled_in("memory")),
             #[cfg(not(feature = "nats"))]
             "nats" | "tls" => Err(not_compiled_in("nats")),
-            "kafka" => Err(ConnectError::config(
-                "url",
-                "the kafka backend is not there yet; this version has memory:// and nats://",
-            )),
+            #[cfg(feature = "kafka")]
+            "kafka" => Ok(kafka::Kafka::from_url(url)?.into()),
+            #[cfg(not(feature = "kafka"))]
+            "kafka" => Err(not_compiled_in("kafka")),
             other => Err(ConnectError::config(
                 "url",
-                format!("unknown scheme `{other}`; expected memory:// or nats://host:port"),
+                format!("unknown scheme `{other}`; expected memory://, nats://host:port or kafka://host:port"),
             )),
         }
         .inspect(|_| {
@@ -267,7 +279,7 @@ impl BackendChoice {
     }
 }
 
-#[cfg(any(not(feature = "memory"), not(feature = "nats")))]
+#[cfg(any(not(feature = "memory"), not(feature = "nats"), not(feature = "kafka")))]
 fn not_compiled_in(feature: &str) -> ConnectError {
     let reason = format!(
         "this build has no {feature} backend; enable the cargo feature `{feature}` of clearway"

@@ -23,6 +23,8 @@ use std::time::{Duration, SystemTime};
 
 pub(crate) mod any;
 mod foreign;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "memory")]
 pub mod memory;
 #[cfg(feature = "nats")]
@@ -31,7 +33,7 @@ mod partitioner;
 
 pub use crate::protocol::ledger::Slot;
 pub use foreign::Foreign;
-#[cfg(feature = "memory")]
+#[cfg(any(feature = "memory", feature = "kafka"))]
 pub(crate) use foreign::only_topics;
 pub use partitioner::partition_of;
 
@@ -43,7 +45,7 @@ pub trait Backend: Send + Sync + 'static {
     /// A live connection.
     type Connection: Connection;
 
-    /// The backend's name, as errors and events say it: `"memory"`, `"nats"`.
+    /// The backend's name, as errors and events say it: `"memory"`, `"nats"`, `"kafka"`.
     fn name(&self) -> &'static str;
 
     /// Whom it connects to, without secrets.
@@ -274,8 +276,8 @@ pub enum StartAt {
     /// partition with the first envelope that is there or behind. If that is not kept any more, the oldest that is; if it is beyond the end,
     /// the next one to come.
     ///
-    /// Positions are a broker's own. On memory each partition counts from 0; on NATS all partitions of a topic count together,
-    /// in its stream, from 1.
+    /// Positions are a broker's own. On memory and Kafka each partition counts from 0; on NATS all partitions of a topic count
+    /// together, in its stream, from 1.
     Offset(u64),
     /// With the first envelope that the broker stored then or later, by the broker's clock. A time to come: with the next one
     /// to come.
@@ -300,6 +302,9 @@ pub struct Capabilities {
     pub foreign: bool,
     /// Whether a nack can ask for a delay.
     pub delayed_nack: bool,
+    /// Whether it counts how often it has delivered an envelope. If not, [`Retry::deliveries_max`](crate::Retry::deliveries_max) and
+    /// attempts count what one consumer has seen, and an envelope that kills its process comes again each time.
+    pub counts_deliveries: bool,
     /// The largest envelope the backend can carry, if it knows before connecting.
     pub size_max: Option<usize>,
 }

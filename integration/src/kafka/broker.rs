@@ -113,11 +113,12 @@ impl KafkaBroker {
             .await
             .with_context(|| format!("{GIVEN}={bootstrap}"))?;
         let origin = Origin {
+            backend: "kafka",
             server: format!("Apache Kafka, metadata.version {version}"),
             image: None,
             way: format!("already there ({GIVEN})"),
         };
-        run::announce("kafka", &origin);
+        run::announce(&origin);
         Ok(Self {
             bootstrap,
             origin,
@@ -156,6 +157,7 @@ impl KafkaBroker {
         let started = Self {
             bootstrap: addresses.join(","),
             origin: Origin {
+                backend: "kafka",
                 server: format!("Apache Kafka {}", versions[0]),
                 image: Some(engine.found("kafka.image")?.to_owned()),
                 way: format!(
@@ -168,7 +170,7 @@ impl KafkaBroker {
             _network: network,
         };
         started.complete(options).await?;
-        run::announce("kafka", &started.origin);
+        run::announce(&started.origin);
         Ok(started)
     }
 
@@ -188,6 +190,12 @@ impl KafkaBroker {
             self.configs(&[&change[..], &user].concat()).await?;
         }
         Ok(())
+    }
+}
+
+impl AsRef<Origin> for KafkaBroker {
+    fn as_ref(&self) -> &Origin {
+        &self.origin
     }
 }
 

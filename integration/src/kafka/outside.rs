@@ -279,12 +279,21 @@ fn read(consumer: &BaseConsumer, topic: &str, ends: &[(i64, i64)]) -> Result<Vec
         consumer.assign(&all)?;
     }
     // By position and not by count: markers of transactions and what compaction took are never delivered.
+    let mut last = None;
     while !at_end(consumer, topic, ends)? {
-        ensure!(Instant::now() < deadline, "reading {topic} does not end");
-        let Some(message) = consumer.poll(Duration::from_millis(50)) else {
-            continue;
+        ensure!(
+            Instant::now() < deadline,
+            "reading {topic} does not end: {last:?}"
+        );
+        let message = match consumer.poll(Duration::from_millis(50)) {
+            None => continue,
+            // A node that is gone is complained of, while another answers.
+            Some(Err(error)) => {
+                last = Some(error);
+                continue;
+            }
+            Some(Ok(message)) => message,
         };
-        let message = message?;
         let headers = message.headers().map_or_else(Vec::new, |headers| {
             let one = |header: rdkafka::message::Header<'_, &[u8]>| {
                 (

@@ -115,7 +115,7 @@ async fn only_the_right_password_over_the_right_certificate_comes_in() -> Result
     let topics = kafka
         .tool_with_login("kafka-topics.sh", login, &list)
         .await?;
-    assert_eq!(topics.trim(), "t");
+    assert!(topics.lines().any(|topic| topic == "t"), "{topics}");
 
     // The same user, with a password that is no longer right.
     let user = ["--entity-type", "users", "--entity-name", "orders"];

@@ -93,6 +93,7 @@ impl Backend for Memory {
             key_order_across_members: true,
             foreign: false,
             delayed_nack: true,
+            counts_deliveries: true,
             size_max: None,
         }
     }

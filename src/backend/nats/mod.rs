@@ -117,6 +117,7 @@ impl Backend for Nats {
             key_order_across_members: true,
             foreign: true,
             delayed_nack: true,
+            counts_deliveries: true,
             size_max: None,
         }
     }

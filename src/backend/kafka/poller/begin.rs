@@ -1,0 +1,182 @@
+//! Begin: where a group that is new starts, settled before its first member joins.
+//!
+//! The place is committed, so that every member finds the same one, whenever it joins and whatever was published meanwhile. A group that
+//! has members for other topics takes no commit of an outsider: then the place is kept here and given along with the assignment.
+
+use super::Start;
+use super::context::{Context, Happened, Noted};
+use crate::backend::StartAt;
+use crate::backend::kafka::codes;
+use crate::error::{Failure, FailureKind};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+type Client = BaseConsumer<Context>;
+
+/// Where the group begins in each partition, if it is new; empty if it is not. Blocks.
+pub(super) fn begin(
+    consumer: &Client,
+    noted: &Noted,
+    start: &Start,
+) -> Result<BTreeMap<i32, i64>, Failure> {
+    let (topic, limit) = (&*start.topic, start.options.request_timeout);
+    let partitions = partitions_of(consumer, topic, limit)?;
+    if !committed(consumer, topic, &partitions, group_limit(limit))?.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let places = places(consumer, topic, &partitions, start.start, limit)?;
+    commit(consumer, noted, start, &places)?;
+    Ok(places)
+}
+
+/// The first group of a broker waits until the broker has made a topic for it.
+fn group_limit(limit: Duration) -> Duration {
+    limit.max(Duration::from_secs(20))
+}
+
+fn partitions_of(consumer: &Client, topic: &str, limit: Duration) -> Result<Vec<i32>, Failure> {
+    let metadata = consumer.fetch_metadata(Some(topic), limit);
+    let metadata = metadata.map_err(|error| trouble(consumer, &codes::failure(&error)))?;
+    let no_topic = || {
+        Failure::new(
+            FailureKind::NoTopic,
+            "the topic does not exist at the broker",
+        )
+    };
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    let found = found.ok_or_else(no_topic)?;
+    match found.error().map(Code::from) {
+        None => {}
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => return Err(no_topic()),
+        Some(code) => return Err(codes::failure_of(code)),
+    }
+    Ok(found.partitions().iter().map(|at| at.id()).collect())
+}
+
+/// The reason that the client told, if it did, says more than that there was no answer.
+fn trouble(consumer: &Client, failure: &Failure) -> Failure {
+    let told = consumer.context().noted.trouble.refusal();
+    told.unwrap_or_else(|| failure.clone())
+}
+
+/// What the group has committed, in partitions where it has.
+pub(super) fn committed(
+    consumer: &Client,
+    topic: &str,
+    partitions: &[i32],
+    limit: Duration,
+) -> Result<BTreeMap<i32, i64>, Failure> {
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition(topic, *partition);
+    }
+    let list = consumer.committed_offsets(list, limit);
+    let list = list.map_err(|error| trouble(consumer, &codes::failure(&error)))?;
+    read(&list)
+}
+
+/// The offset of each partition in a list that the client has filled in. A list that is kept would keep the client from ending.
+fn read(list: &TopicPartitionList) -> Result<BTreeMap<i32, i64>, Failure> {
+    let mut offsets = BTreeMap::new();
+    for at in list.elements() {
+        at.error().map_err(|error| codes::failure(&error))?;
+        if let Offset::Offset(offset) = at.offset() {
+            offsets.insert(at.partition(), offset);
+        }
+    }
+    Ok(offsets)
+}
+
+fn places(
+    consumer: &Client,
+    topic: &str,
+    partitions: &[i32],
+    start: StartAt,
+    limit: Duration,
+) -> Result<BTreeMap<i32, i64>, Failure> {
+    let at = |place| offsets_at(consumer, topic, partitions, place, limit);
+    match start {
+        StartAt::Earliest => at(Offset::Beginning),
+        StartAt::Latest => at(Offset::End),
+        StartAt::Offset(wanted) => {
+            let wanted = i64::try_from(wanted).unwrap_or(i64::MAX);
+            let (low, mut high) = (at(Offset::Beginning)?, at(Offset::End)?);
+            for (partition, end) in &mut high {
+                let begin = low.get(partition).copied().unwrap_or(0);
+                *end = wanted.clamp(begin.min(*end), *end);
+            }
+            Ok(high)
+        }
+        StartAt::Time(time) => {
+            let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+            let ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+            let found = at(Offset::Offset(ms))?;
+            // Nothing is that new: the next one to come.
+            let mut all = at(Offset::End)?;
+            all.extend(found);
+            Ok(all)
+        }
+    }
+}
+
+/// The offsets of `place`: the beginning, the end, or the first at a time in milliseconds.
+pub(super) fn offsets_at(
+    consumer: &Client,
+    topic: &str,
+    partitions: &[i32],
+    place: Offset,
+    limit: Duration,
+) -> Result<BTreeMap<i32, i64>, Failure> {
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        let added = list.add_partition_offset(topic, *partition, place);
+        added.map_err(|error| codes::failure(&error))?;
+    }
+    let list = consumer.offsets_for_times(list, limit);
+    read(&list.map_err(|error| codes::failure(&error))?)
+}
+
+/// Commits where the group begins, and waits for it.
+fn commit(
+    consumer: &Client,
+    noted: &Noted,
+    start: &Start,
+    places: &BTreeMap<i32, i64>,
+) -> Result<(), Failure> {
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in places {
+        let added = list.add_partition_offset(&start.topic, *partition, Offset::Offset(*offset));
+        added.map_err(|error| codes::failure(&error))?;
+    }
+    let sent = consumer.commit(&list, CommitMode::Async);
+    sent.map_err(|error| codes::failure(&error))?;
+    drop(list);
+    let runtime = start.host.runtime();
+    let until = runtime.now() + start.options.request_timeout;
+    while runtime.now() < until {
+        let _ = consumer.poll(Duration::from_millis(10));
+        for happened in noted.take() {
+            match happened {
+                Happened::Committed(_) => return Ok(()),
+                Happened::CommitFailed(failure, _)
+                    if failure.kind() == FailureKind::Unauthorized =>
+                {
+                    return Err(failure);
+                }
+                // The group has members: they have a say, and we have none yet.
+                Happened::CommitFailed(failure, _) => {
+                    tracing::debug!(topic = %start.topic, group = %start.group, %failure, "its place is kept here");
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+    }
+    Err(Failure::new(
+        FailureKind::TimedOut,
+        "the broker did not take the place where the group begins",
+    ))
+}

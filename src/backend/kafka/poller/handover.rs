@@ -1,0 +1,263 @@
+//! Hand-over: what is assigned, what is revoked, and how long the one waits for the other.
+//!
+//! A partition that is revoked stays assigned while handlers still have something of it: it is paused, what they answer is committed,
+//! and when they are done, or the limit is over, it is un-assigned. Until then no other member has it. The thread polls all the
+//! while.
+//!
+//! | what | in which order |
+//! |---|---|
+//! | revoked | pause, tell the task, wait for its release, commit, wait for that, un-assign |
+//! | revoked, and the limit is over | fence, un-assign; what was answered is committed already |
+//! | lost | fence, un-assign, and no commit: another may have it |
+//! | assigned while a hand-over waits | the hand-over is superseded: un-assigned before the new assignment, never after |
+
+use super::begin;
+use super::{News, Owned, Poller};
+use rdkafka::consumer::{Consumer as _, RebalanceProtocol};
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long the last commit of a hand-over may take.
+const COMMIT_LIMIT: Duration = Duration::from_secs(3);
+
+/// Partitions on their way to others.
+pub(super) struct Handover {
+    /// Which rebalance revoked them. One that came later supersedes it.
+    rebalance: u64,
+    /// All of them, and their epochs.
+    partitions: BTreeMap<i32, u64>,
+    /// Those that the task has not released.
+    waiting: BTreeSet<i32>,
+    /// What is to be committed before they go.
+    committing: BTreeMap<i32, i64>,
+    until: Duration,
+}
+
+impl Handover {
+    /// One that has nothing to wait for.
+    pub(super) fn of_nothing(partitions: BTreeSet<i32>) -> Self {
+        Self {
+            rebalance: 0,
+            partitions: partitions.into_iter().map(|at| (at, 0)).collect(),
+            waiting: BTreeSet::new(),
+            committing: BTreeMap::new(),
+            until: Duration::ZERO,
+        }
+    }
+
+    fn numbers(&self) -> Vec<i32> {
+        self.partitions.keys().copied().collect()
+    }
+}
+
+impl Poller {
+    /// Takes what was assigned.
+    pub(super) fn assign(&mut self, partitions: &[i32]) {
+        self.rebalances += 1;
+        self.abandon_handovers();
+        let protocol = self.consumer.rebalance_protocol();
+        let cooperative = matches!(protocol, RebalanceProtocol::Cooperative);
+        let places = self.places(partitions);
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            // Without a place the client looks for one by itself.
+            let place = places.get(partition).copied().unwrap_or(Offset::Invalid);
+            let _ = list.add_partition_offset(&self.topic, *partition, place);
+        }
+        let assigned = if cooperative {
+            self.consumer.incremental_assign(&list)
+        } else {
+            self.consumer.assign(&list)
+        };
+        drop(list);
+        if let Err(error) = assigned {
+            tracing::error!(topic = %self.topic, %error, ?partitions, "an assignment was not taken");
+        }
+        if partitions.is_empty() {
+            return;
+        }
+        let epoch = {
+            let mut epochs = self.epochs.lock();
+            *epochs += 1;
+            *epochs
+        };
+        let start = |place: &Offset| match place {
+            Offset::Offset(offset) => u64::try_from(*offset).ok(),
+            _ => None,
+        };
+        let told = partitions
+            .iter()
+            .map(|at| (*at as u32, places.get(at).and_then(start)))
+            .collect();
+        for partition in partitions {
+            let owned = Owned {
+                epoch,
+                next: None,
+                seen_end: false,
+            };
+            self.owned.insert(*partition, owned);
+        }
+        if self.paused {
+            let _ = self.consumer.pause(&self.list(partitions));
+        }
+        tracing::debug!(topic = %self.topic, ?partitions, epoch, "assigned");
+        self.wire.tell(News::Assigned {
+            epoch,
+            partitions: told,
+        });
+    }
+
+    /// Where each begins: at the group's commit, or where a new group was told to.
+    fn places(&self, partitions: &[i32]) -> BTreeMap<i32, Offset> {
+        if partitions.is_empty() {
+            return BTreeMap::new();
+        }
+        let limit = self.options.request_timeout;
+        let committed = begin::committed(&self.consumer, &self.topic, partitions, limit);
+        let committed = match committed {
+            Ok(committed) => committed,
+            Err(failure) => {
+                tracing::warn!(topic = %self.topic, %failure, "the group's place is not known yet");
+                return BTreeMap::new();
+            }
+        };
+        let place = |at: &i32| match committed.get(at).or_else(|| self.starts.get(at)) {
+            Some(offset) => Offset::Offset(*offset),
+            // The topic has grown since the group began: all of it is new.
+            None => Offset::Beginning,
+        };
+        partitions.iter().map(|at| (*at, place(at))).collect()
+    }
+
+    /// Gives back what was revoked, in its time.
+    pub(super) fn revoke(&mut self, partitions: Vec<i32>, lost: bool) {
+        self.rebalances += 1;
+        let mut ours: BTreeMap<i32, u64> = BTreeMap::new();
+        for partition in &partitions {
+            if let Some(owned) = self.owned.remove(partition) {
+                ours.insert(*partition, owned.epoch);
+            }
+        }
+        let epochs: BTreeSet<u64> = ours.values().copied().collect();
+        for epoch in epochs {
+            let of_epoch = ours.iter().filter(|(_, of)| **of == epoch);
+            let partitions = of_epoch.map(|(at, _)| *at as u32).collect();
+            self.wire.tell(News::Revoked { epoch, partitions });
+        }
+        tracing::debug!(topic = %self.topic, ?partitions, lost, "revoked");
+        if lost || ours.is_empty() {
+            self.fence(&ours);
+            return self.unassign(&partitions);
+        }
+        let _ = self.consumer.pause(&self.list(&partitions));
+        let limit = self.options.hand_over_limit;
+        self.handovers.push(Handover {
+            rebalance: self.rebalances,
+            waiting: ours.keys().copied().collect(),
+            partitions: ours,
+            committing: BTreeMap::new(),
+            until: self.now() + limit,
+        });
+    }
+
+    /// Nothing of it is handled here any more.
+    pub(super) fn release(&mut self, partition: i32, epoch: u64, commit: Option<u64>) {
+        let mut handovers = self.handovers.iter_mut();
+        let handover =
+            handovers.find(|handover| handover.partitions.get(&partition) == Some(&epoch));
+        let Some(handover) = handover else {
+            return;
+        };
+        if !handover.waiting.remove(&partition) {
+            return;
+        }
+        if let Some(offset) = commit {
+            handover.committing.insert(partition, offset as i64);
+        }
+        if !handover.waiting.is_empty() || handover.committing.is_empty() {
+            return;
+        }
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in &handover.committing {
+            let _ = list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset));
+        }
+        // All are done: the limit is from here on that of the commit.
+        handover.until = self.host.runtime().now() + COMMIT_LIMIT;
+        self.commit_list(&list);
+    }
+
+    pub(super) fn handover_committed(&mut self, partition: i32, offset: i64) {
+        for handover in &mut self.handovers {
+            let wanted = handover.committing.get(&partition);
+            if wanted.is_some_and(|wanted| *wanted <= offset) {
+                handover.committing.remove(&partition);
+            }
+        }
+    }
+
+    /// A duplicate beats a loss, and the others wait.
+    pub(super) fn handover_commit_failed(&mut self, partitions: &[i32]) {
+        for handover in &mut self.handovers {
+            if handover.waiting.is_empty() {
+                (handover.committing).retain(|partition, _| !partitions.contains(partition));
+            }
+        }
+    }
+
+    /// Un-assigns what nobody waits for any more.
+    pub(super) fn attend_handovers(&mut self) {
+        let now = self.now();
+        let is_due = |handover: &mut Handover| {
+            let done = handover.waiting.is_empty() && handover.committing.is_empty();
+            done || handover.until <= now
+        };
+        let due: Vec<_> = self.handovers.extract_if(.., is_due).collect();
+        for handover in due {
+            if !handover.waiting.is_empty() {
+                let left = &handover.waiting;
+                tracing::warn!(topic = %self.topic, ?left, rebalance = handover.rebalance, "handed over with handlers at work: what they have comes again");
+            }
+            self.fence(&handover.partitions);
+            self.unassign(&handover.numbers());
+        }
+    }
+
+    /// An assignment has come, or the end: what was to be un-assigned later is un-assigned now, before it could take anything newer
+    /// away.
+    pub(super) fn abandon_handovers(&mut self) {
+        for handover in std::mem::take(&mut self.handovers) {
+            let (now, then) = (self.rebalances, handover.rebalance);
+            tracing::debug!(topic = %self.topic, now, then, "a hand-over was superseded");
+            self.fence(&handover.partitions);
+            self.unassign(&handover.numbers());
+        }
+    }
+
+    pub(super) fn hands_over(&self, partition: i32, epoch: u64) -> bool {
+        let mut handovers = self.handovers.iter();
+        handovers.any(|handover| handover.partitions.get(&partition) == Some(&epoch))
+    }
+
+    /// Answers of these are void from here on.
+    fn fence(&self, partitions: &BTreeMap<i32, u64>) {
+        for (partition, epoch) in partitions {
+            self.wire.tell(News::Gone {
+                partition: *partition as u32,
+                epoch: *epoch,
+            });
+        }
+    }
+
+    fn unassign(&self, partitions: &[i32]) {
+        let done = match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => {
+                self.consumer.incremental_unassign(&self.list(partitions))
+            }
+            _ => self.consumer.unassign(),
+        };
+        if let Err(error) = done {
+            tracing::warn!(topic = %self.topic, %error, ?partitions, "un-assigning");
+        }
+    }
+}

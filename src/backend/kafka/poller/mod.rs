@@ -1,0 +1,427 @@
+//! The thread of a consumer: the only one that touches the client.
+//!
+//! It polls, whatever else is the matter: while partitions are paused, while they are handed over, while commits are on their way. So
+//! the client's interval between polls never depends on a handler. It commits what it is told, and answers rebalances
+//! ([`handover`]).
+//!
+//! It is woken by the client when its queue is not empty any more, and by the task with every order; and it looks by itself every
+//! [`LOOK_EVERY`], so that a wake-up that got lost costs no more than that.
+
+mod begin;
+mod context;
+mod handover;
+mod wire;
+
+use super::codes;
+use super::connect::refused_failure;
+use super::headers;
+use super::native;
+use super::options::Options;
+use super::threads::Ends;
+use crate::backend::{Host, StartAt};
+use crate::error::{Failure, FailureKind};
+use crate::protocol::sync::Mutex;
+use context::{Context, Happened, Noted};
+use handover::Handover;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+pub(super) use wire::{Commit, Fetched, LogEnds, News, Order, Reply, Wire};
+
+/// How long the thread sleeps at most.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// As many records are taken before orders are looked at again.
+const BATCH: usize = 256;
+/// As many deliveries are held ready, at most, and half of it is where a consumer that was paused goes on.
+const AHEAD: usize = 1024;
+/// The same in bytes.
+const AHEAD_BYTES: usize = 4 << 20;
+/// How long a last commit may take.
+const LAST_COMMIT_LIMIT: Duration = Duration::from_secs(2);
+/// How long the client may take to say where logs begin and end.
+const ENDS_LIMIT: Duration = Duration::from_millis(800);
+
+/// What a thread is started with.
+pub(super) struct Start {
+    pub(super) options: Arc<Options>,
+    pub(super) host: Arc<dyn Host>,
+    pub(super) wire: Arc<Wire>,
+    pub(super) topic: Arc<str>,
+    pub(super) group: Arc<str>,
+    pub(super) start: StartAt,
+    /// Where the epochs of the connection's consumers come from.
+    pub(super) epochs: Arc<Mutex<u64>>,
+    pub(super) ready: Arc<Reply<()>>,
+}
+
+struct Poller {
+    consumer: BaseConsumer<Context>,
+    noted: Arc<Noted>,
+    options: Arc<Options>,
+    host: Arc<dyn Host>,
+    wire: Arc<Wire>,
+    topic: Arc<str>,
+    epochs: Arc<Mutex<u64>>,
+    owned: BTreeMap<i32, Owned>,
+    handovers: Vec<Handover>,
+    /// Counts what was assigned and revoked.
+    rebalances: u64,
+    /// Where a group that was new begins, in partitions without a commit.
+    starts: BTreeMap<i32, i64>,
+    /// What was fetched and not taken.
+    ahead: usize,
+    ahead_bytes: usize,
+    paused: bool,
+    failed: bool,
+}
+
+/// A partition that is ours.
+struct Owned {
+    epoch: u64,
+    /// Behind what was fetched last.
+    next: Option<i64>,
+    /// It was fetched to its end, once at least.
+    seen_end: bool,
+}
+
+impl Start {
+    /// The thread.
+    pub(super) fn run(self) {
+        let _ends = Ends(self.wire.ended.clone());
+        let (wire, ready) = (self.wire.clone(), self.ready.clone());
+        match self.begin() {
+            Ok(poller) => {
+                ready.give(Ok(()));
+                poller.run();
+            }
+            Err(failure) => ready.give(Err(failure)),
+        }
+        wire.task.wake();
+    }
+
+    fn begin(self) -> Result<Poller, Failure> {
+        let config = native::consumer(&self.options, &self.group, &self.topic);
+        let noted = Arc::new(Noted::default());
+        let context = Context {
+            noted: noted.clone(),
+            topic: self.topic.clone(),
+        };
+        let consumer = BaseConsumer::from_config_and_context(&config, context);
+        let mut consumer = consumer.map_err(|error| refused_failure(&error))?;
+        let woken = thread::current();
+        consumer.set_nonempty_callback(move || woken.unpark());
+        let starts = begin::begin(&consumer, &noted, &self)?;
+        consumer
+            .subscribe(&[&self.topic])
+            .map_err(|error| codes::failure(&error))?;
+        Ok(Poller {
+            consumer,
+            noted,
+            options: self.options,
+            host: self.host,
+            wire: self.wire,
+            topic: self.topic,
+            epochs: self.epochs,
+            owned: BTreeMap::new(),
+            handovers: Vec::new(),
+            rebalances: 0,
+            starts,
+            ahead: 0,
+            ahead_bytes: 0,
+            paused: false,
+            failed: false,
+        })
+    }
+}
+
+impl Poller {
+    fn run(mut self) {
+        loop {
+            let mut busy = false;
+            while let Some(order) = self.wire.orders.pop() {
+                busy = true;
+                if let Order::Close(commits) = order {
+                    return self.close(&commits);
+                }
+                self.obey(order);
+            }
+            busy |= self.fetch();
+            for happened in self.noted.take() {
+                busy = true;
+                self.take(happened);
+            }
+            self.attend_handovers();
+            self.steer();
+            if !busy {
+                thread::park_timeout(LOOK_EVERY);
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.host.runtime().now()
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Took { count, bytes } => {
+                self.ahead -= count;
+                self.ahead_bytes -= bytes;
+            }
+            Order::Commit(commits) => self.commit(&commits),
+            Order::Release {
+                partition,
+                epoch,
+                commit,
+            } => self.release(partition as i32, epoch, commit),
+            Order::Ends(reply) => reply.give(self.ends()),
+            Order::Close(_) => unreachable!("it ends the loop"),
+        }
+    }
+
+    fn take(&mut self, happened: Happened) {
+        match happened {
+            Happened::Nothing => {}
+            Happened::Assign(partitions) => self.assign(&partitions),
+            Happened::Revoke { partitions, lost } => self.revoke(partitions, lost),
+            Happened::Committed(offsets) => {
+                for (partition, offset) in offsets {
+                    self.handover_committed(partition, offset);
+                    let (partition, offset) = (partition as u32, offset as u64);
+                    self.wire.tell(News::Committed { partition, offset });
+                }
+            }
+            Happened::CommitFailed(failure, partitions) => {
+                // Told again by the task, if they are still ours: nothing is forgotten.
+                tracing::warn!(topic = %self.topic, %failure, ?partitions, "a commit has failed");
+                self.handover_commit_failed(&partitions);
+                let partitions = partitions.into_iter().map(|at| at as u32).collect();
+                self.wire.tell(News::CommitFailed { partitions });
+            }
+            Happened::AtEnd(ends) => self.at_end(ends),
+        }
+    }
+
+    /// Takes what is there. Says whether there was anything.
+    fn fetch(&mut self) -> bool {
+        let mut count = 0;
+        while count < BATCH {
+            match self.consumer.poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(record)) => {
+                    let (partition, offset) = (record.partition(), record.offset());
+                    // Of a partition that is not ours, or not any more: nobody handles it here.
+                    let Some(owned) = self.owned.get_mut(&partition) else {
+                        continue;
+                    };
+                    owned.next = Some(offset + 1);
+                    let envelope = headers::decode(&record);
+                    self.ahead += 1;
+                    self.ahead_bytes += envelope.size();
+                    self.wire.fetched.push(Fetched::Delivery {
+                        partition: partition as u32,
+                        epoch: owned.epoch,
+                        offset: offset as u64,
+                        envelope,
+                    });
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    if let Some(owned) = self.owned.get_mut(&partition) {
+                        owned.seen_end = true;
+                    }
+                }
+                Some(Err(error)) => {
+                    self.trouble(&error);
+                    break;
+                }
+            }
+            count += 1;
+        }
+        if count > 0 {
+            self.wire.task.wake();
+        }
+        count > 0
+    }
+
+    /// What the client cannot do, and whether it is the end.
+    fn trouble(&mut self, error: &KafkaError) {
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        let is_final = matches!(error, KafkaError::MessageConsumptionFatal(_))
+            || matches!(
+                code,
+                Code::UnknownTopicOrPartition
+                    | Code::UnknownTopic
+                    | Code::TopicAuthorizationFailed
+                    | Code::GroupAuthorizationFailed
+                    | Code::AutoOffsetReset
+                    | Code::UnsupportedVersion
+                    | Code::UnsupportedFeature
+                    | Code::InconsistentGroupProtocol
+                    | Code::InvalidSessionTimeout
+                    | Code::InvalidGroupId
+                    | Code::InvalidTopic
+                    | Code::Fenced
+                    | Code::Fatal
+            );
+        if !is_final {
+            // It goes on by itself.
+            tracing::debug!(topic = %self.topic, %error, "the consumer goes on");
+            return;
+        }
+        let failure = match code {
+            Code::AutoOffsetReset => Failure::new(
+                FailureKind::Mismatch,
+                "Kafka: where the group would go on is not kept any more; Options::offset_reset says to stop then",
+            ),
+            _ => codes::failure(error),
+        };
+        if !std::mem::replace(&mut self.failed, true) {
+            self.wire.tell(News::Failed(failure));
+        }
+    }
+
+    /// Pauses late and goes on early.
+    fn steer(&mut self) {
+        let full = self.ahead >= AHEAD || self.ahead_bytes >= AHEAD_BYTES;
+        let room = self.ahead < AHEAD / 2 && self.ahead_bytes < AHEAD_BYTES / 2;
+        let ours: Vec<_> = self.owned.keys().copied().collect();
+        if full && !self.paused && !ours.is_empty() {
+            self.paused = true;
+            let _ = self.consumer.pause(&self.list(&ours));
+        } else if room && self.paused {
+            self.paused = false;
+            let _ = self.consumer.resume(&self.list(&ours));
+        }
+    }
+
+    fn list(&self, partitions: &[i32]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition(&self.topic, *partition);
+        }
+        list
+    }
+
+    /// The log ended there, and all before was taken: a marker, or what was deleted, is nothing to wait for.
+    fn at_end(&self, ends: Vec<(i32, i64, i64)>) {
+        for (partition, taken, end) in ends {
+            let Some(owned) = self.owned.get(&partition) else {
+                continue;
+            };
+            let all_taken = owned.next.is_none_or(|next| next == taken);
+            if owned.seen_end && all_taken && owned.next.is_none_or(|next| next < end) {
+                self.wire.fetched.push(Fetched::End {
+                    partition: partition as u32,
+                    epoch: owned.epoch,
+                    offset: end as u64,
+                });
+                self.wire.task.wake();
+            }
+        }
+    }
+
+    /// Tells the broker, without waiting. What is of an epoch that is over is left out.
+    fn commit(&mut self, commits: &[Commit]) {
+        let mut list = TopicPartitionList::new();
+        let mut over = Vec::new();
+        for commit in commits {
+            let partition = commit.partition as i32;
+            let ours =
+                (self.owned.get(&partition)).is_some_and(|owned| owned.epoch == commit.epoch);
+            if ours || self.hands_over(partition, commit.epoch) {
+                let offset = Offset::Offset(commit.offset as i64);
+                let _ = list.add_partition_offset(&self.topic, partition, offset);
+            } else {
+                over.push(commit.partition);
+            }
+        }
+        if !over.is_empty() {
+            self.wire.tell(News::CommitFailed { partitions: over });
+        }
+        self.commit_list(&list);
+    }
+
+    fn commit_list(&mut self, list: &TopicPartitionList) {
+        if list.count() == 0 {
+            return;
+        }
+        if let Err(error) = self.consumer.commit(list, CommitMode::Async) {
+            let partitions = list.elements().iter().map(|at| at.partition()).collect();
+            let failure = codes::failure(&error);
+            self.take(Happened::CommitFailed(failure, partitions));
+        }
+    }
+
+    /// Where the logs of what is ours begin and end. Blocks for a moment.
+    fn ends(&self) -> Result<Vec<LogEnds>, Failure> {
+        let ours: Vec<_> = self.owned.keys().copied().collect();
+        if ours.is_empty() {
+            return Ok(Vec::new());
+        }
+        let low = begin::offsets_at(
+            &self.consumer,
+            &self.topic,
+            &ours,
+            Offset::Beginning,
+            ENDS_LIMIT,
+        )?;
+        let high = begin::offsets_at(&self.consumer, &self.topic, &ours, Offset::End, ENDS_LIMIT)?;
+        let end = |partition: &i32| high.get(partition).copied();
+        Ok(low
+            .into_iter()
+            .filter_map(|(partition, low)| {
+                Some(LogEnds {
+                    partition: partition as u32,
+                    low: low as u64,
+                    high: end(&partition)? as u64,
+                })
+            })
+            .collect())
+    }
+
+    /// Commits for the last time, waits for that, leaves the group and ends the client.
+    fn close(mut self, commits: &[Commit]) {
+        let mut open: BTreeMap<i32, i64> = BTreeMap::new();
+        for commit in commits {
+            open.insert(commit.partition as i32, commit.offset as i64);
+        }
+        self.commit(commits);
+        let until = self.now() + LAST_COMMIT_LIMIT;
+        while !open.is_empty() && self.now() < until {
+            // Nothing is fetched any more: what comes is dropped, and comes again at whoever is next.
+            let _ = self.consumer.poll(Duration::from_millis(10));
+            for happened in self.noted.take() {
+                match happened {
+                    Happened::Committed(offsets) => {
+                        for (partition, offset) in offsets {
+                            if open.get(&partition).is_some_and(|wanted| *wanted <= offset) {
+                                open.remove(&partition);
+                            }
+                        }
+                    }
+                    Happened::CommitFailed(failure, partitions) => {
+                        tracing::warn!(topic = %self.topic, %failure, ?partitions, "the last commit has failed: it comes again");
+                        open.clear();
+                    }
+                    // Its un-assignment follows with the end.
+                    Happened::Revoke { partitions, .. } => {
+                        let all = partitions.into_iter().collect();
+                        self.handovers.push(Handover::of_nothing(all));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        self.noted.close();
+        self.abandon_handovers();
+        // Its drop leaves the group and waits for that.
+        drop(self.consumer);
+    }
+}
