@@ -160,7 +160,11 @@ impl Bus {
 
     /// The numbers of the bus.
     pub fn metrics(&self) -> Metrics {
-        self.core().shared.admission.counters.snapshot()
+        let client = (self.core().connection()).and_then(|connection| connection.numbers());
+        Metrics {
+            client,
+            ..self.core().shared.admission.counters.snapshot()
+        }
     }
 
     /// What happens to the bus from now on.

@@ -13,6 +13,7 @@ use crate::backend::nats;
 use crate::config::{Durability, TopicConfig};
 use crate::envelope::Envelope;
 use crate::error::{ConfigureError, ConnectError, Failure, FailureKind, SubscribeError};
+use crate::metrics::ClientNumbers;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,6 +108,10 @@ macro_rules! any {
 
             async fn ping(&self) -> Result<(), Failure> {
                 match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.ping().await),* }
+            }
+
+            fn numbers(&self) -> Option<ClientNumbers> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.numbers()),* }
             }
 
             async fn take_over(&self, lost: &Self) {

@@ -15,6 +15,7 @@ use crate::error::{
     ConfigureError, ConnectError, Failure, InvalidTopic, SubscribeError, Unsupported,
 };
 use crate::events::BusEvent;
+use crate::metrics::ClientNumbers;
 use crate::runtime::Runtime;
 use std::fmt::Debug;
 use std::future::Future;
@@ -95,6 +96,9 @@ pub trait Connection: Send + Sync + 'static {
 
     /// One round trip to the broker.
     fn ping(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// What the client says of itself. `None`: it does not, or has not yet.
+    fn numbers(&self) -> Option<ClientNumbers>;
 
     /// Takes over what was in flight on `lost`, of an earlier generation that nobody uses any more: sends it
     /// again under the same ids, or settles it.

@@ -13,6 +13,7 @@ use crate::backend::{self, Host, Slot, SubscribeRequest};
 use crate::config::TopicConfig;
 use crate::envelope::Envelope;
 use crate::error::{ConfigureError, ConnectError, Failure, FailureKind, SubscribeError};
+use crate::metrics::ClientNumbers;
 use crate::protocol::sync::Mutex;
 use crate::runtime::timeout;
 use crate::signal::Signal;
@@ -91,6 +92,10 @@ impl backend::Connection for KafkaConnection {
             admin.inner().fetch_metadata(Some(PING), limit).map(drop)
         });
         asked.await?.map_err(|error| codes::failure(&error))
+    }
+
+    fn numbers(&self) -> Option<ClientNumbers> {
+        self.pipe.state.numbers()
     }
 
     async fn take_over(&self, lost: &Self) {

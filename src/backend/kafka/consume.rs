@@ -4,16 +4,18 @@
 //! Nothing here waits but for the thread, and nothing is lost when a future is dropped: what was taken from the wire is counted before
 //! it is handed out.
 
+mod commit;
+mod hear;
 mod progress;
 
 use super::connection::KafkaConnection;
-use super::poller::{Commit, Fetched, News, Order, Reply, Wire};
+use super::poller::{Commit, Fetched, Order, Reply, Wire};
 use crate::backend::{Answer, Answered, Consumer, Host, Incoming, Position, SubscribeRequest};
 use crate::error::{Failure, FailureKind};
 use crate::runtime::{Task, timeout};
 use crate::signal::Signal;
 use progress::Progress;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use std::time::Duration;
 /// The thread hears of what was taken in portions of so many, or so many bytes.
 const TOOK: usize = 64;
 const TOOK_BYTES: usize = 64 << 10;
+/// A task that was not at it for so long may have been frozen, with its thread and its process: less than any session timeout.
+const SILENCE: Duration = Duration::from_secs(5);
 /// How long a consumer may take to commit for the last time and to leave its group.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// Between a commit that failed and the next try, where confirmations are waited for.
@@ -44,6 +48,10 @@ pub struct KafkaConsumer {
     unanswered: usize,
     took: usize,
     took_bytes: usize,
+    /// When it was at it last.
+    seen: Duration,
+    /// Partitions that may be another's by now: nothing is handed out until the broker has taken a commit of each.
+    unattested: BTreeSet<u32>,
     /// When what was settled is committed, at the latest.
     commit_at: Option<Duration>,
     /// Commits that the broker has not answered.
@@ -107,6 +115,8 @@ impl KafkaConsumer {
             unanswered: 0,
             took: 0,
             took_bytes: 0,
+            seen: connection.host.runtime().now(),
+            unattested: BTreeSet::new(),
             commit_at: None,
             committing: 0,
             timer: None,
@@ -125,6 +135,7 @@ impl KafkaConsumer {
                 "the connection was closed",
             )));
         }
+        self.attest();
         loop {
             self.hear();
             if let Some(incoming) = self.news.pop_front() {
@@ -135,6 +146,7 @@ impl KafkaConsumer {
             }
             if room
                 && self.unanswered < self.request.in_flight_max
+                && self.unattested.is_empty()
                 && let Some(incoming) = self.hand_out()
             {
                 return Poll::Ready(Ok(incoming));
@@ -143,86 +155,6 @@ impl KafkaConsumer {
                 return Poll::Pending;
             }
         }
-    }
-
-    /// Hears what has happened.
-    fn hear(&mut self) {
-        while let Some(news) = self.handle.wire.news.pop() {
-            match news {
-                News::Assigned { epoch, partitions } => self.assigned(epoch, &partitions),
-                News::Revoked { epoch, partitions } => {
-                    for partition in &partitions {
-                        if let Some(progress) = self.partitions.get_mut(partition) {
-                            progress.leaving = true;
-                        }
-                    }
-                    // What is settled counts, though others of it are at work.
-                    self.commit();
-                    self.news.push_back(Incoming::Revoked { partitions, epoch });
-                }
-                News::Gone { partition, epoch } => {
-                    if self.progress(partition, epoch).is_some() {
-                        self.partitions.remove(&partition);
-                    }
-                    self.count_unanswered();
-                }
-                News::Committed { partition, offset } => self.committed(partition, offset),
-                News::CommitFailed { partitions } => {
-                    self.committing = self.committing.saturating_sub(partitions.len());
-                    for partition in partitions {
-                        if let Some(progress) = self.partitions.get_mut(&partition) {
-                            progress.commit_failed();
-                        }
-                    }
-                    let pause = if self.request.confirm {
-                        CONFIRM_AGAIN
-                    } else {
-                        self.commit_every
-                    };
-                    self.commit_at = Some(self.now() + pause);
-                }
-                News::Failed(failure) => self.failed = Some(failure),
-            }
-        }
-        if self.failed.is_none() && self.handle.wire.ended.said().is_some() {
-            self.failed = Some(Failure::new(
-                FailureKind::Disconnected,
-                "the consumer's thread has ended",
-            ));
-        }
-    }
-
-    fn assigned(&mut self, epoch: u64, partitions: &[(u32, Option<u64>)]) {
-        for (partition, start) in partitions {
-            let progress = Progress::new(epoch, *start);
-            self.partitions.insert(*partition, progress);
-        }
-        self.news.push_back(Incoming::Assigned {
-            partitions: partitions.iter().map(|(partition, _)| *partition).collect(),
-            epoch,
-        });
-    }
-
-    fn committed(&mut self, partition: u32, offset: u64) {
-        self.committing = self.committing.saturating_sub(1);
-        let Some(progress) = self.partitions.get_mut(&partition) else {
-            return;
-        };
-        progress.committed(offset);
-        let epoch = progress.epoch;
-        for offset in progress.take_confirmed() {
-            let position = Position {
-                partition,
-                offset,
-                epoch,
-            };
-            self.news.push_back(Incoming::Confirmed { position });
-        }
-    }
-
-    /// What was answered and is not ours any more is not waited for.
-    fn count_unanswered(&mut self) {
-        self.unanswered = self.partitions.values().map(Progress::unanswered).sum();
     }
 
     /// The next delivery, unless there is none, or news to be told first.
@@ -320,104 +252,6 @@ impl KafkaConsumer {
 
     fn now(&self) -> Duration {
         self.host.runtime().now()
-    }
-
-    /// Commits when its time has come. Says whether it did.
-    fn poll_commit(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(due) = self.commit_at else {
-            self.timer = None;
-            return false;
-        };
-        if self.request.confirm && self.committing > 0 {
-            // One at a time: what is settled meanwhile goes with the next.
-            return false;
-        }
-        let now = self.now();
-        if due <= now {
-            self.commit();
-            return true;
-        }
-        if self.timer.as_ref().is_none_or(|(armed, _)| *armed != due) {
-            let timer = self.host.runtime().sleep(due - now);
-            self.timer = Some((due, timer));
-        }
-        if let Some((_, timer)) = &mut self.timer
-            && timer.as_mut().poll(cx).is_ready()
-        {
-            self.timer = None;
-            self.commit();
-            return true;
-        }
-        false
-    }
-
-    fn commit_soon(&mut self) {
-        if self.commit_at.is_none() {
-            self.commit_at = Some(self.now() + self.commit_every);
-        }
-    }
-
-    /// Tells the thread what is settled and not told yet.
-    fn commit(&mut self) {
-        self.commit_at = None;
-        let commits = self.commits();
-        if commits.is_empty() {
-            return;
-        }
-        self.committing += commits.len();
-        self.handle.order(Order::Commit(commits));
-    }
-
-    fn commits(&mut self) -> Vec<Commit> {
-        let partitions = self.partitions.iter_mut();
-        let commits = partitions.filter_map(|(partition, progress)| {
-            let offset = progress.to_commit()?;
-            progress.committing(offset);
-            Some(Commit {
-                partition: *partition,
-                epoch: progress.epoch,
-                offset,
-            })
-        });
-        commits.collect()
-    }
-
-    fn acknowledge(&mut self, token: &Token) -> Answered {
-        let confirm = self.request.confirm;
-        let Some(progress) = self.progress(token.partition, token.epoch) else {
-            // Of an epoch that is over: it comes again, to whoever has it now. That it is over is news that is heard next.
-            return Answered::Pending;
-        };
-        if !progress.settle(token.offset) {
-            return Answered::Final;
-        }
-        let leaving = progress.leaving;
-        if confirm {
-            progress.confirm(token.offset);
-        }
-        self.unanswered = self.unanswered.saturating_sub(1);
-        if leaving {
-            // Now: when the time for the hand-over is up nobody asks again.
-            self.commit();
-        } else if confirm {
-            self.commit_at.get_or_insert(Duration::ZERO);
-        } else {
-            self.commit_in_time();
-        }
-        if confirm {
-            Answered::Pending
-        } else {
-            Answered::Final
-        }
-    }
-
-    /// Commits if its time has come though nobody asks for more.
-    fn commit_in_time(&mut self) {
-        match self.commit_at {
-            None => self.commit_soon(),
-            Some(due) if due <= self.now() => self.commit(),
-            Some(_) => {}
-        }
     }
 }
 

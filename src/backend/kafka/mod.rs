@@ -37,6 +37,7 @@ mod options;
 mod plan;
 mod poller;
 mod produce;
+mod security;
 mod subscribe;
 mod threads;
 mod url;

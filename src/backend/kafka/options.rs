@@ -1,9 +1,9 @@
 //! Options: everything about Kafka that is not in the URL.
 
 use super::native;
+use super::security::{Sasl, Security};
 use super::url;
 use crate::error::ConnectError;
-use rdkafka::ClientConfig;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -97,22 +97,6 @@ pub enum OffsetReset {
     Latest,
     /// Nowhere: the subscription fails, and says so, until somebody decides.
     Error,
-}
-
-/// How the connection is secured. Its `Debug` keeps secrets to itself.
-#[derive(Clone, Default)]
-pub(super) struct Security {
-    tls: bool,
-    tls_ca: Option<PathBuf>,
-    tls_client: Option<(PathBuf, PathBuf)>,
-    sasl: Option<Sasl>,
-}
-
-#[derive(Clone)]
-struct Sasl {
-    mechanism: String,
-    user: String,
-    password: String,
 }
 
 impl Options {
@@ -328,33 +312,6 @@ impl Options {
     /// The brokers.
     pub(super) fn endpoint(&self) -> String {
         format!("kafka://{}", self.servers.join(","))
-    }
-}
-
-impl Security {
-    pub(super) fn apply(&self, config: &mut ClientConfig) {
-        let protocol = match (self.tls, &self.sasl) {
-            (false, None) => return,
-            (true, None) => "SSL",
-            (false, Some(_)) => "SASL_PLAINTEXT",
-            (true, Some(_)) => "SASL_SSL",
-        };
-        config.set("security.protocol", protocol);
-        let path = |path: &PathBuf| path.to_string_lossy().into_owned();
-        if let Some(ca) = &self.tls_ca {
-            config.set("ssl.ca.location", path(ca));
-        }
-        if let Some((certificate, key)) = &self.tls_client {
-            config
-                .set("ssl.certificate.location", path(certificate))
-                .set("ssl.key.location", path(key));
-        }
-        if let Some(sasl) = &self.sasl {
-            config
-                .set("sasl.mechanism", &sasl.mechanism)
-                .set("sasl.username", &sasl.user)
-                .set("sasl.password", &sasl.password);
-        }
     }
 }
 

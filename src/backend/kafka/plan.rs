@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// What a record takes beside what an envelope's size counts, in a batch of its own.
 const RECORD_OVERHEAD: usize = 1024;
+/// What a broker takes by default. It counts batches: a topic that takes less would refuse small envelopes that share one.
+const BATCH_LIMIT: usize = 1_048_588;
 
 /// A setting that is not as it was wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +57,12 @@ pub(super) fn settings(
     if let Some(copies) = options.in_sync_min {
         settings.insert("min.insync.replicas", copies.to_string());
     }
-    if let Some(limit) = config.size_limit {
-        let limit = limit.saturating_add(RECORD_OVERHEAD).min(i32::MAX as usize);
+    let limit = config
+        .size_limit
+        .unwrap_or(0)
+        .saturating_add(RECORD_OVERHEAD);
+    if limit > BATCH_LIMIT {
+        let limit = limit.min(i32::MAX as usize);
         settings.insert("max.message.bytes", limit.to_string());
     }
     settings

@@ -14,6 +14,7 @@ use crate::backend::{self, Host, Outcome, Slot, partition_of};
 use crate::config::Durability;
 use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind};
+use crate::metrics::ClientNumbers;
 use crate::protocol::sync::{ArcCell, Mutex};
 use crate::signal::Signal;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -71,7 +72,7 @@ pub(super) struct Pipe {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) trouble: Trouble,
-    statistics: Mutex<Option<Statistics>>,
+    numbers: Mutex<Option<ClientNumbers>>,
 }
 
 /// Where the client's reports go.
@@ -175,11 +176,6 @@ impl Pipe {
         }
     }
 
-    /// What the client said of itself last, if it has.
-    pub(super) fn statistics(&self) -> Option<Statistics> {
-        self.state.statistics.lock().clone()
-    }
-
     /// Tells the thread to flush for `limit` and to end.
     pub(super) fn stop(&self, limit: Duration) {
         let until = self.host.runtime().now() + limit;
@@ -191,6 +187,38 @@ impl Pipe {
     pub(super) async fn ended(&self) {
         self.ended.heard().await;
     }
+}
+
+impl State {
+    /// What the client said last, if it has.
+    pub(super) fn numbers(&self) -> Option<ClientNumbers> {
+        *self.numbers.lock()
+    }
+}
+
+fn numbers_of(statistics: &Statistics) -> ClientNumbers {
+    let mut numbers = ClientNumbers {
+        queued: statistics.msg_cnt,
+        queued_bytes: statistics.msg_size,
+        sent: u64::try_from(statistics.txmsgs).unwrap_or(0),
+        sent_bytes: u64::try_from(statistics.txmsg_bytes).unwrap_or(0),
+        ..ClientNumbers::default()
+    };
+    // Sums and the slowest: in whatever order they come.
+    for broker in statistics
+        .brokers
+        .values()
+        .filter(|broker| broker.nodeid >= 0)
+    {
+        numbers.brokers += 1;
+        numbers.brokers_connected += u64::from(broker.state == "UP");
+        numbers.retries += broker.txretries;
+        numbers.timeouts += broker.req_timeouts;
+        let trip = broker.rtt.as_ref().filter(|trip| trip.cnt > 0);
+        let trip = trip.map(|trip| Duration::from_micros(u64::try_from(trip.avg).unwrap_or(0)));
+        numbers.round_trip = numbers.round_trip.max(trip);
+    }
+    numbers
 }
 
 impl Drop for Pipe {
@@ -248,7 +276,7 @@ impl ClientContext for Reports {
     }
 
     fn stats(&self, statistics: Statistics) {
-        *self.state.statistics.lock() = Some(statistics);
+        *self.state.numbers.lock() = Some(numbers_of(&statistics));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

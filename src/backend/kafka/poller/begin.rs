@@ -158,7 +158,7 @@ fn commit(
     let until = runtime.now() + start.options.request_timeout;
     while runtime.now() < until {
         let _ = consumer.poll(Duration::from_millis(10));
-        for happened in noted.take() {
+        while let Some(happened) = noted.take() {
             match happened {
                 Happened::Committed(_) => return Ok(()),
                 Happened::CommitFailed(failure, _)

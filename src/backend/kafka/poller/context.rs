@@ -6,6 +6,7 @@ use crate::backend::kafka::codes;
 use crate::backend::kafka::log::{self, Trouble};
 use crate::error::Failure;
 use crate::protocol::sync::Mutex;
+use crossbeam_queue::SegQueue;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 /// What the client has called for.
 #[derive(Debug, Default)]
 pub(super) struct Noted {
-    happened: Mutex<Vec<Happened>>,
+    happened: SegQueue<Happened>,
     /// Whoever polls does not look any more: the client is being closed.
     closing: Mutex<bool>,
     pub(super) trouble: Trouble,
@@ -45,8 +46,9 @@ pub(super) struct Context {
 }
 
 impl Noted {
-    pub(super) fn take(&self) -> Vec<Happened> {
-        std::mem::take(&mut *self.happened.lock())
+    /// The next of them.
+    pub(super) fn take(&self) -> Option<Happened> {
+        self.happened.pop()
     }
 
     /// From here on a rebalance is answered at once.
@@ -55,7 +57,7 @@ impl Noted {
     }
 
     fn note(&self, happened: Happened) {
-        self.happened.lock().push(happened);
+        self.happened.push(happened);
     }
 }
 

@@ -8,6 +8,7 @@
 //! [`LOOK_EVERY`], so that a wake-up that got lost costs no more than that.
 
 mod begin;
+mod close;
 mod context;
 mod handover;
 mod wire;
@@ -43,8 +44,6 @@ const BATCH: usize = 256;
 const AHEAD: usize = 1024;
 /// The same in bytes.
 const AHEAD_BYTES: usize = 4 << 20;
-/// How long a last commit may take.
-const LAST_COMMIT_LIMIT: Duration = Duration::from_secs(2);
 /// How long the client may take to say where logs begin and end.
 const ENDS_LIMIT: Duration = Duration::from_millis(800);
 
@@ -153,7 +152,7 @@ impl Poller {
                 self.obey(order);
             }
             busy |= self.fetch();
-            for happened in self.noted.take() {
+            while let Some(happened) = self.noted.take() {
                 busy = true;
                 self.take(happened);
             }
@@ -384,44 +383,5 @@ impl Poller {
                 })
             })
             .collect())
-    }
-
-    /// Commits for the last time, waits for that, leaves the group and ends the client.
-    fn close(mut self, commits: &[Commit]) {
-        let mut open: BTreeMap<i32, i64> = BTreeMap::new();
-        for commit in commits {
-            open.insert(commit.partition as i32, commit.offset as i64);
-        }
-        self.commit(commits);
-        let until = self.now() + LAST_COMMIT_LIMIT;
-        while !open.is_empty() && self.now() < until {
-            // Nothing is fetched any more: what comes is dropped, and comes again at whoever is next.
-            let _ = self.consumer.poll(Duration::from_millis(10));
-            for happened in self.noted.take() {
-                match happened {
-                    Happened::Committed(offsets) => {
-                        for (partition, offset) in offsets {
-                            if open.get(&partition).is_some_and(|wanted| *wanted <= offset) {
-                                open.remove(&partition);
-                            }
-                        }
-                    }
-                    Happened::CommitFailed(failure, partitions) => {
-                        tracing::warn!(topic = %self.topic, %failure, ?partitions, "the last commit has failed: it comes again");
-                        open.clear();
-                    }
-                    // Its un-assignment follows with the end.
-                    Happened::Revoke { partitions, .. } => {
-                        let all = partitions.into_iter().collect();
-                        self.handovers.push(Handover::of_nothing(all));
-                    }
-                    _ => {}
-                }
-            }
-        }
-        self.noted.close();
-        self.abandon_handovers();
-        // Its drop leaves the group and waits for that.
-        drop(self.consumer);
     }
 }
