@@ -1,5 +1,6 @@
 //! The bus: wires the stages and is what users hold. No atomics, no branch on the backend.
 
+use crate::backend::Connection as _;
 use crate::backend::any::{Any, BackendChoice};
 use crate::backend::{Backend, Capabilities, Host};
 use crate::backlog::{self, Backlog};

@@ -19,7 +19,11 @@ static ONE: Mutex<()> = Mutex::const_new(());
 async fn without_an_answer_the_outcome_is_unknown_in_time() -> Result<()> {
     let scene = Frozen::new().await?;
     let begun = Instant::now();
-    let publish = scene.bus.publish(&scene.topic, "two").enqueue()?;
+    let publish = scene
+        .bus
+        .raw_topic(&scene.topic)?
+        .publish(&"two".into())
+        .enqueue()?;
     let outcome = publish.await;
     let took = begun.elapsed();
     let Err(PublishError::Unknown(failure)) = outcome else {
@@ -37,7 +41,8 @@ async fn without_an_answer_the_outcome_is_unknown_in_time() -> Result<()> {
 async fn close_ends_in_its_time_with_the_broker_gone_and_leaves_no_thread() -> Result<()> {
     let before = threads()?;
     let scene = Frozen::new().await?;
-    let receipts = (0..4000).map(|n| scene.bus.publish(&scene.topic, format!("{n}")).enqueue());
+    let raw = scene.bus.raw_topic(&scene.topic)?;
+    let receipts = (0..4000).map(|n| raw.publish(&format!("{n}").into()).enqueue());
     let receipts: Vec<_> = receipts.collect::<Result<_, _>>()?;
     let begun = Instant::now();
     let report = scene.bus.close(Duration::from_secs(1)).await;

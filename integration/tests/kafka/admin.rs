@@ -97,7 +97,11 @@ async fn several_that_make_one_topic_at_once_all_have_it() -> Result<()> {
             let bus = setup::bus().await?;
             bus.configure(TopicConfig::new(name.as_str()).partitions(3))
                 .await?;
-            let receipt = bus.publish(&name, "one").key("k").await?;
+            let receipt = bus
+                .raw_topic(&name)?
+                .publish(&"one".into())
+                .key("k")
+                .await?;
             bus.close(CLOSE).await;
             Ok::<_, anyhow::Error>(receipt.partition)
         });

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 #[tokio::test]
 async fn a_bus_connects_by_url_with_options_in_it() -> Result<()> {
     let bus = Bus::connect(&format!("{}/?linger.ms=1", setup::url()?)).await?;
-    let health = bus.health().await;
+    let health = bus.health(CLOSE).await;
     ensure!(health.ready, "{health:?}");
     let trip = health.components[0].round_trip;
     ensure!(trip.is_some_and(|trip| !trip.is_zero()), "{health:?}");

@@ -69,7 +69,7 @@ impl Member {
         let topic = bus.topic::<u64>(name)?;
         let noted = seen.clone();
         let subscription = topic
-            .subscription(format!("g.{name}"))
+            .subscription(&format!("g.{name}"))
             .in_flight(64, 1 << 20)
             .handler(move |delivery: Delivery<u64>| {
                 let (noted, value) = (noted.clone(), delivery.value);
@@ -339,7 +339,7 @@ async fn one_group_of_two_topics_begins_where_each_was_told() -> Result<()> {
         let topic = bus.topic::<u64>(name)?;
         topic.publish(&1).await?;
         let group = format!("g.{first}");
-        let subscription = topic.subscription(group).start(StartAt::Latest);
+        let subscription = topic.subscription(&group).start(StartAt::Latest);
         streams.push((subscription.stream().await?, topic));
     }
     for (stream, topic) in &mut streams {

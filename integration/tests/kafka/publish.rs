@@ -56,11 +56,12 @@ async fn another_client_reads_what_was_acknowledged_where_the_receipt_says() -> 
     let topic = setup::fresh_name("receipts");
     bus.configure(TopicConfig::new(topic.as_str()).partitions(4))
         .await?;
+    let raw = bus.raw_topic(&topic)?;
     let mut wanted = BTreeMap::new();
     for n in 0..40 {
         let key = format!("key-{}", n % 7);
         let payload = format!("payload {n}");
-        let publish = bus.publish(&topic, payload.clone()).key(key.clone());
+        let publish = raw.publish(&payload.clone().into()).key(key.clone());
         let receipt = publish.header("x", "1").await?;
         wanted.insert(
             (receipt.partition as i32, receipt.position as i64),
@@ -102,13 +103,14 @@ async fn a_key_is_where_kafkas_own_clients_put_it() -> Result<()> {
     let topic = setup::fresh_name("partitioner");
     bus.configure(TopicConfig::new(topic.as_str()).partitions(5))
         .await?;
+    let raw = bus.raw_topic(&topic)?;
     let other: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", setup::broker()?)
         .set("partitioner", "murmur2_random")
         .create()?;
     for n in 0..50 {
         let key = format!("key-{n}");
-        bus.publish(&topic, "ours").key(key.clone()).await?;
+        raw.publish(&"ours".into()).key(key.clone()).await?;
         let record = BaseRecord::to(&topic).key(&key).payload("theirs");
         other.send(record).map_err(|(error, _)| error)?;
     }
@@ -142,10 +144,11 @@ async fn ten_thousand_in_flight_are_acknowledged_in_order() -> Result<()> {
     let topic = setup::fresh_name("pipelined");
     bus.configure(TopicConfig::new(topic.as_str()).partitions(1))
         .await?;
+    let raw = bus.raw_topic(&topic)?;
     let mut receipts = std::collections::VecDeque::new();
     let mut last = None;
     for n in 0..10_000_u32 {
-        let publish = bus.publish(&topic, n.to_le_bytes().to_vec()).key("one");
+        let publish = raw.publish(&n.to_le_bytes().to_vec().into()).key("one");
         receipts.push_back(publish.enqueue()?);
         if receipts.len() >= 4000 {
             let next = receipts

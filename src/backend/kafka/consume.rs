@@ -52,6 +52,10 @@ pub struct KafkaConsumer {
     seen: Duration,
     /// Partitions that may be another's by now: nothing is handed out until the broker has taken a commit of each.
     unattested: BTreeSet<u32>,
+    /// Commits that were under way before: their answers may be as old as the silence.
+    before_attest: usize,
+    /// When the broker is asked again.
+    attest_at: Option<Duration>,
     /// When what was settled is committed, at the latest.
     commit_at: Option<Duration>,
     /// Commits that the broker has not answered.
@@ -117,6 +121,8 @@ impl KafkaConsumer {
             took_bytes: 0,
             seen: connection.host.runtime().now(),
             unattested: BTreeSet::new(),
+            before_attest: 0,
+            attest_at: None,
             commit_at: None,
             committing: 0,
             timer: None,
@@ -135,8 +141,8 @@ impl KafkaConsumer {
                 "the connection was closed",
             )));
         }
-        self.attest();
         loop {
+            self.attest();
             self.hear();
             if let Some(incoming) = self.news.pop_front() {
                 return Poll::Ready(Ok(incoming));

@@ -142,6 +142,8 @@ pub(super) fn producer(options: &Options, slots: usize) -> ClientConfig {
         // There is a place for every slot, and the bytes are the bus's to count: the queue is never what is full first.
         .set("queue.buffering.max.messages", (slots + 1).to_string())
         .set("queue.buffering.max.kbytes", i32::MAX.to_string())
+        // What is too large is for the topic to say.
+        .set("message.max.bytes", "104857600")
         .set("statistics.interval.ms", millis(options.statistics));
     let (linger, batch) = match options.batching {
         Batching::LowLatency => ("0", "1000000"),

@@ -19,7 +19,6 @@ const FOREIGN: &[&str] = &[
     "event_callback",
     "reconnect_delay_callback",
     // rdkafka's.
-    "commit_callback",
     "set_nonempty_callback",
     "msg_cnt",
     "msg_size",

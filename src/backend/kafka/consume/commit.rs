@@ -12,14 +12,33 @@ impl KafkaConsumer {
     pub(super) fn attest(&mut self) {
         let now = self.now();
         let silence = now.saturating_sub(std::mem::replace(&mut self.seen, now));
-        if silence < SILENCE {
+        let again = self.attest_at.take_if(|due| *due <= now).is_some();
+        if silence < SILENCE && !again {
             return;
         }
+        self.hear();
+        self.before_attest = self.committing;
         let partitions = self.partitions.iter();
-        let known =
-            partitions.filter(|(_, progress)| !progress.leaving && progress.frontier().is_some());
-        self.unattested = known.map(|(partition, _)| *partition).collect();
-        self.commit();
+        let ours = partitions.filter(|(_, progress)| !progress.leaving);
+        let commits = ours.filter_map(|(partition, progress)| {
+            Some(Commit {
+                partition: *partition,
+                epoch: progress.epoch,
+                offset: progress.frontier()?,
+            })
+        });
+        let commits: Vec<_> = commits.collect();
+        self.unattested = commits.iter().map(|commit| commit.partition).collect();
+        if !commits.is_empty() {
+            self.committing += commits.len();
+            self.handle.order(Order::Attest(commits));
+        }
+    }
+
+    /// The broker has answered commits.
+    pub(super) fn answered(&mut self, count: usize) {
+        self.committing = self.committing.saturating_sub(count);
+        self.before_attest = self.before_attest.saturating_sub(count);
     }
 
     /// Commits when its time has come. Says whether it did.
@@ -70,12 +89,8 @@ impl KafkaConsumer {
 
     pub(super) fn commits(&mut self) -> Vec<Commit> {
         let partitions = self.partitions.iter_mut();
-        let unattested = &self.unattested;
         let commits = partitions.filter_map(|(partition, progress)| {
-            let again = progress
-                .frontier()
-                .filter(|_| unattested.contains(partition));
-            let offset = progress.to_commit().or(again)?;
+            let offset = progress.to_commit()?;
             progress.committing(offset);
             Some(Commit {
                 partition: *partition,

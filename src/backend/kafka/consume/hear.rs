@@ -32,7 +32,7 @@ impl KafkaConsumer {
                 }
                 News::Committed { partition, offset } => self.committed(partition, offset),
                 News::CommitFailed { partitions } => {
-                    self.committing = self.committing.saturating_sub(partitions.len());
+                    self.answered(partitions.len());
                     for partition in partitions {
                         if let Some(progress) = self.partitions.get_mut(&partition) {
                             progress.commit_failed();
@@ -44,6 +44,9 @@ impl KafkaConsumer {
                         self.commit_every
                     };
                     self.commit_at = Some(self.now() + pause);
+                    if !self.unattested.is_empty() {
+                        self.attest_at = self.commit_at;
+                    }
                 }
                 News::Failed(failure) => self.failed = Some(failure),
             }
@@ -69,12 +72,15 @@ impl KafkaConsumer {
     }
 
     pub(super) fn committed(&mut self, partition: u32, offset: u64) {
-        self.committing = self.committing.saturating_sub(1);
+        let is_old = self.before_attest > 0;
+        self.answered(1);
         let Some(progress) = self.partitions.get_mut(&partition) else {
             return;
         };
         progress.committed(offset);
-        self.unattested.remove(&partition);
+        if !is_old {
+            self.unattested.remove(&partition);
+        }
         let epoch = progress.epoch;
         for offset in progress.take_confirmed() {
             let position = Position {

@@ -98,7 +98,7 @@ impl Progress {
 
     /// The broker has confirmed all below `offset`.
     pub(super) fn committed(&mut self, offset: u64) {
-        self.confirmed = Some(offset);
+        self.confirmed = self.confirmed.max(Some(offset));
     }
 
     /// The broker has not taken what it was told: it is told again.

@@ -2,16 +2,14 @@
 //!
 //! Nothing here waits. A commit that was waited for in here would wait for the thread that it is on.
 
-use crate::backend::kafka::codes;
 use crate::backend::kafka::log::{self, Trouble};
-use crate::error::Failure;
 use crate::protocol::sync::Mutex;
 use crossbeam_queue::SegQueue;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
+use rdkafka::{ClientContext, Statistics, TopicPartitionList};
 use std::sync::Arc;
 
 /// What the client has called for.
@@ -34,8 +32,6 @@ pub(super) enum Happened {
         /// Others may have them already.
         lost: bool,
     },
-    Committed(Vec<(i32, i64)>),
-    CommitFailed(Failure, Vec<i32>),
     /// Nothing is fetched and not taken: the partition, what was taken last plus one, and where the log ended.
     AtEnd(Vec<(i32, i64, i64)>),
 }
@@ -117,31 +113,6 @@ impl ConsumerContext for Context {
         } else {
             let lost = consumer.assignment_lost();
             Happened::Revoke { partitions, lost }
-        };
-        self.noted.note(happened);
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let elements = offsets.elements();
-        let partitions = || elements.iter().map(|at| at.partition()).collect();
-        let happened = match result {
-            // Nothing was left to commit.
-            Err(error) if error.rdkafka_error_code() == Some(Code::NoOffset) => Happened::Nothing,
-            Err(error) => Happened::CommitFailed(codes::failure(&error), partitions()),
-            Ok(()) => match elements.iter().find_map(|at| at.error().err()) {
-                Some(error) => Happened::CommitFailed(codes::failure(&error), partitions()),
-                None => {
-                    let offset = |at: Offset| match at {
-                        Offset::Offset(offset) => offset,
-                        _ => 0,
-                    };
-                    let all = elements.iter();
-                    Happened::Committed(
-                        all.map(|at| (at.partition(), offset(at.offset())))
-                            .collect(),
-                    )
-                }
-            },
         };
         self.noted.note(happened);
     }

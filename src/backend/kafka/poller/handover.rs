@@ -6,7 +6,7 @@
 //!
 //! | what | in which order |
 //! |---|---|
-//! | revoked | pause, tell the task, wait for its release, commit, wait for that, un-assign |
+//! | revoked | pause, tell the task, wait for its release, commit and see that it counts, un-assign |
 //! | revoked, and the limit is over | fence, un-assign; what was answered is committed already |
 //! | lost | fence, un-assign, and no commit: another may have it |
 //! | assigned while a hand-over waits | the hand-over is superseded: un-assigned before the new assignment, never after |
@@ -17,9 +17,6 @@ use rdkafka::consumer::{Consumer as _, RebalanceProtocol};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-
-/// How long the last commit of a hand-over may take.
-const COMMIT_LIMIT: Duration = Duration::from_secs(3);
 
 /// Partitions on their way to others.
 pub(super) struct Handover {
@@ -36,7 +33,7 @@ pub(super) struct Handover {
 
 impl Handover {
     /// One that has nothing to wait for.
-    pub(super) fn of_nothing(partitions: BTreeSet<i32>) -> Self {
+    pub(super) fn of_nothing(partitions: Vec<i32>) -> Self {
         Self {
             rebalance: 0,
             partitions: partitions.into_iter().map(|at| (at, 0)).collect(),
@@ -175,43 +172,16 @@ impl Poller {
         if let Some(offset) = commit {
             handover.committing.insert(partition, offset as i64);
         }
-        if !handover.waiting.is_empty() || handover.committing.is_empty() {
-            return;
-        }
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in &handover.committing {
-            let _ = list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset));
-        }
-        // All are done: the limit is from here on that of the commit.
-        handover.until = self.host.runtime().now() + COMMIT_LIMIT;
-        self.commit_list(&list);
-    }
-
-    pub(super) fn handover_committed(&mut self, partition: i32, offset: i64) {
-        for handover in &mut self.handovers {
-            let wanted = handover.committing.get(&partition);
-            if wanted.is_some_and(|wanted| *wanted <= offset) {
-                handover.committing.remove(&partition);
-            }
-        }
-    }
-
-    /// A duplicate beats a loss, and the others wait.
-    pub(super) fn handover_commit_failed(&mut self, partitions: &[i32]) {
-        for handover in &mut self.handovers {
-            if handover.waiting.is_empty() {
-                (handover.committing).retain(|partition, _| !partitions.contains(partition));
-            }
+        if handover.waiting.is_empty() {
+            let places = std::mem::take(&mut handover.committing);
+            self.commit_places(&places);
         }
     }
 
     /// Un-assigns what nobody waits for any more.
     pub(super) fn attend_handovers(&mut self) {
         let now = self.now();
-        let is_due = |handover: &mut Handover| {
-            let done = handover.waiting.is_empty() && handover.committing.is_empty();
-            done || handover.until <= now
-        };
+        let is_due = |handover: &mut Handover| handover.waiting.is_empty() || handover.until <= now;
         let due: Vec<_> = self.handovers.extract_if(.., is_due).collect();
         for handover in due {
             if !handover.waiting.is_empty() {

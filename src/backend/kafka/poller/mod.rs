@@ -9,6 +9,7 @@
 
 mod begin;
 mod close;
+mod commit;
 mod context;
 mod handover;
 mod wire;
@@ -25,7 +26,7 @@ use crate::protocol::sync::Mutex;
 use context::{Context, Happened, Noted};
 use handover::Handover;
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
@@ -116,7 +117,7 @@ impl Start {
         let mut consumer = consumer.map_err(|error| refused_failure(&error))?;
         let woken = thread::current();
         consumer.set_nonempty_callback(move || woken.unpark());
-        let starts = begin::begin(&consumer, &noted, &self)?;
+        let starts = begin::begin(&consumer, &self)?;
         consumer
             .subscribe(&[&self.topic])
             .map_err(|error| codes::failure(&error))?;
@@ -175,6 +176,7 @@ impl Poller {
                 self.ahead_bytes -= bytes;
             }
             Order::Commit(commits) => self.commit(&commits),
+            Order::Attest(commits) => self.attest(&commits),
             Order::Release {
                 partition,
                 epoch,
@@ -190,20 +192,6 @@ impl Poller {
             Happened::Nothing => {}
             Happened::Assign(partitions) => self.assign(&partitions),
             Happened::Revoke { partitions, lost } => self.revoke(partitions, lost),
-            Happened::Committed(offsets) => {
-                for (partition, offset) in offsets {
-                    self.handover_committed(partition, offset);
-                    let (partition, offset) = (partition as u32, offset as u64);
-                    self.wire.tell(News::Committed { partition, offset });
-                }
-            }
-            Happened::CommitFailed(failure, partitions) => {
-                // Told again by the task, if they are still ours: nothing is forgotten.
-                tracing::warn!(topic = %self.topic, %failure, ?partitions, "a commit has failed");
-                self.handover_commit_failed(&partitions);
-                let partitions = partitions.into_iter().map(|at| at as u32).collect();
-                self.wire.tell(News::CommitFailed { partitions });
-            }
             Happened::AtEnd(ends) => self.at_end(ends),
         }
     }
@@ -323,38 +311,6 @@ impl Poller {
                 });
                 self.wire.task.wake();
             }
-        }
-    }
-
-    /// Tells the broker, without waiting. What is of an epoch that is over is left out.
-    fn commit(&mut self, commits: &[Commit]) {
-        let mut list = TopicPartitionList::new();
-        let mut over = Vec::new();
-        for commit in commits {
-            let partition = commit.partition as i32;
-            let ours =
-                (self.owned.get(&partition)).is_some_and(|owned| owned.epoch == commit.epoch);
-            if ours || self.hands_over(partition, commit.epoch) {
-                let offset = Offset::Offset(commit.offset as i64);
-                let _ = list.add_partition_offset(&self.topic, partition, offset);
-            } else {
-                over.push(commit.partition);
-            }
-        }
-        if !over.is_empty() {
-            self.wire.tell(News::CommitFailed { partitions: over });
-        }
-        self.commit_list(&list);
-    }
-
-    fn commit_list(&mut self, list: &TopicPartitionList) {
-        if list.count() == 0 {
-            return;
-        }
-        if let Err(error) = self.consumer.commit(list, CommitMode::Async) {
-            let partitions = list.elements().iter().map(|at| at.partition()).collect();
-            let failure = codes::failure(&error);
-            self.take(Happened::CommitFailed(failure, partitions));
         }
     }
 

@@ -64,6 +64,8 @@ pub(in super::super) enum Order {
     Took { count: usize, bytes: usize },
     /// Tell the broker.
     Commit(Vec<Commit>),
+    /// Have the broker say that these are still ours.
+    Attest(Vec<Commit>),
     /// Nothing of it is handled any more.
     Release {
         partition: u32,
