@@ -65,7 +65,15 @@ async fn a_deleted_topic_is_noticed_and_made_again_and_nothing_later_is_lost() -
     let publisher = member.publisher();
     for n in 0..50 {
         let sent = envelope(&topics[0], &format!("late-{}", n % 5), "late");
-        publisher.publish(&topics[0], sent).await?;
+        // The client may not have heard yet that the topic is back: it says so, and that another try may do.
+        until("it is published", async || {
+            match publisher.publish(&topics[0], sent.clone()).await {
+                Ok(_) => Ok(true),
+                Err(error) if error.is_retryable() && !error.may_be_published() => Ok(false),
+                Err(error) => panic!("{error}"),
+            }
+        })
+        .await?;
     }
     outside.drained(&record, &name, GROUP).await?;
     drop((publisher, topics));
