@@ -62,7 +62,7 @@ impl NatsConsumer {
             if !news && round > 1 {
                 break;
             }
-            self.fence().await?;
+            self.await_fence().await?;
         }
         Ok(())
     }
@@ -83,7 +83,7 @@ impl NatsConsumer {
     }
 
     /// Takes all that was delivered to us up to now.
-    async fn fence(&mut self) -> Result<(), Failure> {
+    async fn await_fence(&mut self) -> Result<(), Failure> {
         let mut awaited = BTreeSet::new();
         for at in 0..self.partitions.len() {
             if self.partitions[at].next_pull() > 1 {

@@ -58,6 +58,9 @@ impl NatsConsumer {
         let owned = self.partitions.iter().filter(|p| p.is_owned()).count();
         let part = company.members.part(self.partitions.len(), owned, now);
         for partition in &mut self.partitions {
+            if partition.asks_not && !part.is_full {
+                self.touched.insert(partition.number);
+            }
             partition.asks_not = part.is_full;
         }
         if part.gives_up {
