@@ -112,7 +112,7 @@ impl Plain {
     }
 }
 
-/// A number that one task notes for others to look at. It orders nothing, and nobody decides by it.
+/// A number that one task notes for others to look at. It orders nothing: who decides by it must be content with an older one.
 #[derive(Default)]
 pub struct Noted(CachePadded<AtomicU64>);
 
