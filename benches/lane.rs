@@ -17,7 +17,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
-use tokio::task::yield_now;
 
 const KEYS: u64 = 1_000;
 /// As many as the channel has room for.
@@ -105,8 +104,6 @@ fn by_lanes(runtime: &Runtime, messages: u64) {
                 next += 1;
             }
             dispatcher.announce();
-            // The worker first: without this the two sleep and wake once for each message.
-            yield_now().await;
             count(poll_fn(|cx| dispatcher.poll_back(cx)).await);
             back += 1;
             while let Some(more) = dispatcher.take_back() {

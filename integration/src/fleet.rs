@@ -2,10 +2,11 @@
 //! end the histories are one.
 
 use crate::broker::Broker;
-use crate::patience::PATIENCE;
+use crate::patience::{PATIENCE, until};
 use crate::record::{self, Record};
 use anyhow::{Context, Result, bail, ensure};
-use clearway_verify::history::{self, Header, History};
+use clearway_verify::history::{self, Header, History, Phase};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::PathBuf;
@@ -73,6 +74,18 @@ pub struct Fleet {
 struct Process {
     post: Post,
     child: Child,
+}
+
+impl Process {
+    fn recorded(&self) -> Result<u64> {
+        // It may not have begun yet.
+        Ok(fs::metadata(&self.post.history).map_or(0, |file| file.len()))
+    }
+
+    fn pid(&self) -> Result<Pid> {
+        let pid = self.child.id().and_then(|id| Pid::from_raw(id as i32));
+        pid.with_context(|| format!("process {} has ended", self.post.number))
+    }
 }
 
 impl Fleet {
@@ -150,6 +163,49 @@ impl Fleet {
         self.record.recorder().disconnect(number, true);
         self.cut.push(process.post.history);
         Ok(number)
+    }
+
+    /// How long each process's history is, in bytes.
+    pub fn recorded(&self) -> Result<Vec<u64>> {
+        let sizes = self.processes.iter().map(|process| process.recorded());
+        sizes.collect()
+    }
+
+    /// The same of one of them.
+    pub fn recorded_by(&self, number: u32) -> Result<u64> {
+        self.process(number)?.recorded()
+    }
+
+    /// Has the process that has recorded most stand still, in the middle of whatever it does. Gives its number.
+    pub async fn freeze_busiest(&mut self) -> Result<u32> {
+        let busiest = (self.processes.iter()).max_by_key(|process| process.recorded().unwrap_or(0));
+        let process = busiest.context("there is no process")?;
+        let pid = process.pid()?;
+        kill_process(pid, Signal::STOP)?;
+        let stands_still = format!("process {} stands still", process.post.number);
+        until(&stands_still, async || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))?;
+            // After its name, which is in brackets and may hold any of these.
+            let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+            Ok(state.is_some_and(|state| state.starts_with('T')))
+        })
+        .await?;
+        let number = process.post.number;
+        self.record.recorder().frozen(number, Phase::Begin);
+        Ok(number)
+    }
+
+    /// Lets a process that stands still go on.
+    pub fn thaw(&self, number: u32) -> Result<()> {
+        let pid = self.process(number)?.pid()?;
+        self.record.recorder().frozen(number, Phase::End);
+        Ok(kill_process(pid, Signal::CONT)?)
+    }
+
+    fn process(&self, number: u32) -> Result<&Process> {
+        let mut processes = self.processes.iter();
+        let process = processes.find(|process| process.post.number == number);
+        process.with_context(|| format!("there is no process {number}"))
     }
 
     /// Lets all processes close their buses, and waits until they have.

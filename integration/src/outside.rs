@@ -109,6 +109,21 @@ impl Outside {
         found.with_context(|| format!("no durable `{name}`"))
     }
 
+    /// The pin of the member that the durable is delivered to, if there is one.
+    pub async fn pin(
+        &self,
+        stream: &str,
+        topic: &str,
+        group: &str,
+        partition: u32,
+    ) -> Result<Option<String>> {
+        let verb = format!("CONSUMER.INFO.{stream}.{group}~{topic}~{partition}");
+        let info: Value = self.jetstream.request(verb, &json!({})).await?;
+        ensure!(info.get("error").is_none(), "{info}");
+        let pin = info["priority_groups"][0]["pinned_client_id"].as_str();
+        Ok(pin.filter(|pin| !pin.is_empty()).map(str::to_owned))
+    }
+
     /// Changes settings of a durable, as an operator would.
     pub async fn change(&self, durable: &Info, settings: &[(&str, Value)]) -> Result<()> {
         let (stream, name) = (&durable.stream_name, &durable.name);

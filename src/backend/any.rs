@@ -170,6 +170,10 @@ macro_rules! any {
                 }
             }
 
+            fn sure_until(&self) -> Option<Duration> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.sure_until()),* }
+            }
+
             fn progress_every(&self) -> Option<Duration> {
                 match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.progress_every()),* }
             }

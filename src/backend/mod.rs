@@ -153,6 +153,10 @@ pub trait Consumer: Send + 'static {
     /// broker does not give the envelope to another. `None`: never.
     fn progress_every(&self) -> Option<Duration>;
 
+    /// Until when, on the runtime's clock, what was delivered is surely still ours: after it no handler begins before this says a later time.
+    /// Asked for after whatever has happened. `None`: the broker takes nothing away without our word.
+    fn sure_until(&self) -> Option<Duration>;
+
     /// Ends it: what was fetched and not answered goes back to the broker.
     fn close(self) -> impl Future<Output = ()> + Send;
 }

@@ -13,6 +13,7 @@ mod suspect;
 mod take;
 
 use super::job::{Failed, Job, Key, Progress, Verdict};
+use super::lease::Lease;
 use super::options::{Options, Order};
 use super::out::Out;
 use super::partitions::{Partitions, Place};
@@ -68,6 +69,7 @@ pub(super) struct Intake {
     dispatcher: Dispatcher<Key, Job, SeedableRandomState>,
     workers: Arc<Gate>,
     at_hand: Arc<[AtHand]>,
+    lease: Arc<Lease>,
     out: Out,
     partitions: Partitions,
     /// Deliveries that there was no room for, the first one first.
@@ -146,6 +148,7 @@ impl Intake {
             topic,
             workers: Arc::new(Gate::new()),
             at_hand: (0..workers).map(|_| AtHand::default()).collect(),
+            lease: Arc::default(),
             stashed: VecDeque::new(),
             doubles: Vec::new(),
             look_at_doubles: false,
@@ -184,6 +187,10 @@ impl Intake {
 
     pub(super) fn at_hand(&self) -> Arc<[AtHand]> {
         self.at_hand.clone()
+    }
+
+    pub(super) fn lease(&self) -> Arc<Lease> {
+        self.lease.clone()
     }
 
     /// Serves one consumer after the other until it is told to end.
@@ -225,6 +232,9 @@ impl Intake {
             }
             if let Err(failure) = self.release(consumer).await {
                 return End::Lost(failure);
+            }
+            if let Some(consumer) = consumer {
+                self.lease.note(consumer.sure_until());
             }
             if self.want.is_none() && self.is_done() {
                 return End::Drained;

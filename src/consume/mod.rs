@@ -18,6 +18,7 @@
 
 mod intake;
 mod job;
+mod lease;
 pub(crate) mod options;
 mod out;
 mod partitions;
@@ -104,6 +105,7 @@ where
         lanes: intake.lanes(),
         workers: intake.workers(),
         at_hand: intake.at_hand(),
+        lease: intake.lease(),
         #[cfg(feature = "throttle")]
         key_limiter: (options.throttle_by_key.as_ref())
             .map(|throttle| KeyLimiter::new(throttle, core.shared.runtime.clone())),

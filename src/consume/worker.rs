@@ -3,6 +3,7 @@
 //! A worker takes no lock and, once warm, allocates nothing for a delivery that its handler acknowledges.
 
 use super::job::{Failed, Job, Verdict};
+use super::lease::Lease;
 use super::options::Options;
 use super::timer::Timer;
 use crate::backend::Backend;
@@ -26,10 +27,11 @@ use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-#[cfg(feature = "throttle")]
 use std::time::Duration;
 use tracing::Instrument;
 
+/// When the lease is looked at again that was over. The intake needs less to hear from the broker.
+const UNSURE: Duration = Duration::from_millis(20);
 /// After so many deliveries of one lane the others have their turn.
 const TURN: u32 = 64;
 
@@ -42,6 +44,7 @@ pub(super) struct Stage<T, C, H> {
     pub(super) lanes: Arc<Lanes<Job>>,
     pub(super) workers: Arc<Gate>,
     pub(super) at_hand: Arc<[AtHand]>,
+    pub(super) lease: Arc<Lease>,
     #[cfg(feature = "throttle")]
     pub(super) key_limiter: Option<KeyLimiter>,
     pub(super) codec: Arc<C>,
@@ -62,7 +65,7 @@ pub(super) struct Present {
 /// A delivery that took too long.
 #[derive(Debug, thiserror::Error)]
 #[error("the handler took longer than {0:?}")]
-struct TimedOut(std::time::Duration);
+struct TimedOut(Duration);
 
 impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Stage<T, C, H> {
     /// Runs lanes until the dispatcher stops.
@@ -135,6 +138,7 @@ impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Stage<T, C, H> {
                 }
                 Ok(Outcome::Reject(reason)) => self.give_up(job, &*reason),
                 Err(Failure::Undecodable(error)) => self.give_up(job, &error),
+                Err(Failure::Unsure) => return Verdict::Again(UNSURE),
                 Err(Failure::Handler(error)) => {
                     self.failed(job, &error);
                     let failures = job.failures.saturating_add(1);
@@ -169,6 +173,10 @@ impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Stage<T, C, H> {
             Some(shared) => Some(shared.seat().await),
             None => None,
         };
+        // Last: it may have waited for its place.
+        if self.lease.is_over(|| self.core.shared.runtime.now()) {
+            return Err(Failure::Unsure);
+        }
         let Some(trace) = &self.options.trace else {
             return self.handle(job, timer).await;
         };
@@ -185,7 +193,7 @@ impl<T: Send + 'static, C: Codec<T>, H: Handler<T>> Stage<T, C, H> {
             Ok(Outcome::Reject(_)) => trace::failed(&span, "rejected"),
             Err(Failure::Undecodable(_)) => trace::failed(&span, "undecodable"),
             Err(Failure::Handler(_)) => trace::failed(&span, "handler"),
-            Ok(_) => {}
+            Ok(_) | Err(Failure::Unsure) => {}
         }
         outcome
     }
@@ -325,6 +333,8 @@ enum Failure {
     Undecodable(HandlerError),
     /// An error, a panic or a timeout.
     Handler(HandlerError),
+    /// It was not begun: it may be another member's by now.
+    Unsure,
 }
 
 impl Job {

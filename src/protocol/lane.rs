@@ -16,10 +16,10 @@
 //!
 //! # States
 //!
-//! A message lies in a slot, and links to the next of its lane. A lane is one word: how many of its messages are not done. Who
-//! makes it 1 queues the lane to be run: the dispatcher, always. Whoever makes it less goes on with the next message if there is one,
-//! and otherwise has let go. The table of keys, the free slots and the idle lanes are the dispatcher's own: nothing races
-//! with making or retiring a lane.
+//! A message lies in a slot, where it stays while it is run, and links to the next of its lane. A lane is one word: how many of its
+//! messages are not done. Who makes it 1 queues the lane to be run: the dispatcher, always. Whoever makes it less goes on with the
+//! next message if there is one, and otherwise has let go. The table of keys, the free slots and the idle lanes are the dispatcher's
+//! own: nothing races with making or retiring a lane, and the word of a lane whose last message is back is nobody else's.
 //!
 //! The queue of lanes to be run has one producer, the dispatcher, and room for every lane; each is there once at most. Slots
 //! come back over a stack that any worker pushes to and the dispatcher takes whole.
@@ -32,6 +32,7 @@
 //! | site                     | order   | pairs with             | if weaker                                              |
 //! |--------------------------|---------|------------------------|--------------------------------------------------------|
 //! | lane word, submit        | AcqRel  | lane word, done        | the next runner misses what the last did; a link is not seen |
+//! | lane word, begin         | Relaxed | –                      | nobody is at it; the queue publishes it                |
 //! | lane word, done          | AcqRel  | lane word, submit      | same                                                   |
 //! | `tail`, queue            | Release | `tail`, take           | a worker runs a message that it does not see whole     |
 //! | `tail`, take             | Acquire | `tail`, queue          | same                                                   |
@@ -43,7 +44,7 @@
 //! | `returned`, give back    | Release | `returned`, take back  | the dispatcher sees a message that is not whole        |
 //! | `returned`, take back    | Acquire | `returned`, give back  | same                                                   |
 
-use super::sync::{Arc, AtomicU64, AtomicWaker, CachePadded, Hand, Ordering, Plain};
+use super::sync::{Arc, AtomicU64, AtomicWaker, CachePadded, Hand, Held, Ordering, Plain};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 use std::ops::{Deref, DerefMut};
@@ -96,8 +97,8 @@ pub struct Dispatcher<K, M, S> {
     free: Vec<u32>,
     /// Whose lane the message in each slot belongs to.
     lane_of: Box<[u32]>,
-    /// What has come back and was not looked at, the first last.
-    back: Vec<u32>,
+    /// What was taken from the stack of what has come back and not looked at: its top, plus one.
+    came: u64,
 }
 
 /// A lane, as the dispatcher knows it.
@@ -153,8 +154,8 @@ pub struct Run<'l, M> {
     lanes: &'l Lanes<M>,
     lane: u32,
     slot: u32,
-    /// There until it has been given back.
-    message: Option<M>,
+    /// The message, in its slot. There until it has been given back.
+    held: Option<Held<'l, M>>,
 }
 
 /// The dispatcher of `lanes` lanes with `slots` messages in all, for `workers` workers.
@@ -195,7 +196,7 @@ where
         newest: NONE,
         free: (0..slots as u32).rev().collect(),
         lane_of: (0..slots).map(|_| NONE).collect(),
-        back: Vec::with_capacity(slots),
+        came: 0,
     };
     (0..lanes as u32).for_each(|lane| dispatcher.idle_last(lane));
     dispatcher
@@ -221,14 +222,20 @@ impl<K: Clone + Eq + Hash, M, S: BuildHasher> Dispatcher<K, M, S> {
         self.lanes.slots[slot as usize].message.put(message);
         self.lane_of[slot as usize] = lane;
         let room = &mut self.rooms[lane as usize];
-        if room.last != NONE {
-            // Before it is counted: who counts down to it reads this.
-            self.lanes.slots[room.last as usize].next.set(slot.into());
-        }
-        room.last = slot;
         room.out += 1;
-        // AcqRel: pairs with itself in `done`, both ways: the last runner's work reaches the next, and the link the present one.
-        if self.lanes.words[lane as usize].fetch_add(1, Ordering::AcqRel) == 0 {
+        let before = std::mem::replace(&mut room.last, slot);
+        let word = &self.lanes.words[lane as usize];
+        let idle = if before == NONE {
+            // What it had last is back, so it is 0 and nobody is at it. Relaxed: the queue publishes it.
+            word.store(1, Ordering::Relaxed);
+            true
+        } else {
+            // Before it is counted: who counts down to it reads this.
+            self.lanes.slots[before as usize].next.set(slot.into());
+            // AcqRel: pairs with itself in `done`, both ways: the last runner's work reaches the next, and the link the present one.
+            word.fetch_add(1, Ordering::AcqRel) == 0
+        };
+        if idle {
             self.lanes.queue(lane, slot);
         }
         Ok(())
@@ -239,7 +246,7 @@ impl<K: Clone + Eq + Hash, M, S: BuildHasher> Dispatcher<K, M, S> {
         self.lanes.announce();
     }
 
-    /// What comes back next, in about the order in which it did.
+    /// What comes back next. Of what came together, the last comes first.
     pub fn poll_back(&mut self, cx: &mut Context<'_>) -> Poll<Back<M>> {
         if let Some(back) = self.take_back() {
             return Poll::Ready(back);
@@ -251,11 +258,12 @@ impl<K: Clone + Eq + Hash, M, S: BuildHasher> Dispatcher<K, M, S> {
 
     /// What has come back, without waiting.
     pub fn take_back(&mut self) -> Option<Back<M>> {
-        if self.back.is_empty() {
-            self.lanes.take_returned(&mut self.back);
+        if self.came == 0 {
+            self.came = self.lanes.take_returned();
         }
-        let slot = self.back.pop()?;
+        let slot = self.came.checked_sub(1)? as u32;
         let at = &self.lanes.slots[slot as usize];
+        self.came = at.below.get();
         let message = at.message.take();
         if at.done.get() != 0 {
             self.free_slot(slot);
@@ -549,37 +557,32 @@ impl<M> Lanes<M> {
         }
     }
 
-    fn take_returned(&self, back: &mut Vec<u32>) {
+    /// The top of all that has come back, plus one; 0 when nothing has.
+    fn take_returned(&self) -> u64 {
         // Relaxed: who comes later wakes the dispatcher, which has registered before it looked.
         if self.returned.load(Ordering::Relaxed) == 0 {
-            return;
+            return 0;
         }
         // Acquire: pairs with the Release in `give_back`.
-        let mut top = self.returned.swap(0, Ordering::Acquire);
-        while top != 0 {
-            let slot = (top - 1) as u32;
-            top = self.slots[slot as usize].below.get();
-            back.push(slot);
-        }
+        self.returned.swap(0, Ordering::Acquire)
     }
 }
 
 impl<'l, M> Run<'l, M> {
     fn new(lanes: &'l Lanes<M>, lane: u32, slot: u32) -> Self {
-        let message = Some(lanes.slots[slot as usize].message.take());
+        let held = Some(lanes.slots[slot as usize].message.hold());
         Self {
             lanes,
             lane,
             slot,
-            message,
+            held,
         }
     }
 
     /// Gives the message back as done, and goes on with the next of the lane if there is one.
     pub fn done(mut self) -> Option<Run<'l, M>> {
         let lanes = self.lanes;
-        let message = self.message.take().expect("there until it is given back");
-        lanes.slots[self.slot as usize].message.put(message);
+        self.held = None;
         // First this: afterwards the slot is the dispatcher's.
         let next = lanes.done(self.lane, self.slot);
         lanes.give_back(self.slot, true);
@@ -592,8 +595,7 @@ impl<'l, M> Run<'l, M> {
 
 impl<M> Drop for Run<'_, M> {
     fn drop(&mut self) {
-        if let Some(message) = self.message.take() {
-            self.lanes.slots[self.slot as usize].message.put(message);
+        if self.held.take().is_some() {
             self.lanes.give_back(self.slot, false);
         }
     }
@@ -602,13 +604,15 @@ impl<M> Drop for Run<'_, M> {
 impl<M> Deref for Run<'_, M> {
     type Target = M;
     fn deref(&self) -> &M {
-        self.message.as_ref().expect("there until it is given back")
+        self.held.as_deref().expect("there until it is given back")
     }
 }
 
 impl<M> DerefMut for Run<'_, M> {
     fn deref_mut(&mut self) -> &mut M {
-        self.message.as_mut().expect("there until it is given back")
+        self.held
+            .as_deref_mut()
+            .expect("there until it is given back")
     }
 }
 

@@ -4,10 +4,10 @@
 //! loom, over shuttle and over plain threads with real memory. What is missing here is missing
 //! there: add a primitive to all of them or to none.
 
-use atomic_refcell::AtomicRefCell;
+use atomic_refcell::{AtomicRefCell, AtomicRefMut};
 use std::cell::Cell;
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 pub use atomic_waker::AtomicWaker;
 pub use crossbeam_utils::CachePadded;
@@ -98,19 +98,21 @@ impl Plain {
     }
 
     /// The value now.
+    #[inline]
     pub fn get(&self) -> u64 {
         // Relaxed: the protocol orders the accesses; the models check that it does.
         self.0.load(Ordering::Relaxed)
     }
 
     /// Replaces the value.
+    #[inline]
     pub fn set(&self, value: u64) {
         // Relaxed: as in `get`.
         self.0.store(value, Ordering::Relaxed);
     }
 }
 
-/// A number that one task notes for others to look at. It orders nothing, and nobody decides by it.
+/// A number that one task notes for others to look at. It orders nothing: who decides by it must be content with an older one.
 #[derive(Default)]
 pub struct Noted(CachePadded<AtomicU64>);
 
@@ -153,6 +155,33 @@ impl<T> Hand<T> {
     /// When there is none: it was not put in, or was taken twice.
     pub fn take(&self) -> T {
         self.0.borrow_mut().take().expect("a value is taken once")
+    }
+
+    /// Has the value in its place, alone, until what this gives is dropped.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn hold(&self) -> Held<'_, T> {
+        Held(AtomicRefMut::map(self.0.borrow_mut(), |place| {
+            place.as_mut().expect("a value that was put in")
+        }))
+    }
+}
+
+/// A value in its [`Hand`], and nobody else at it.
+pub struct Held<'h, T>(AtomicRefMut<'h, T>);
+
+impl<T> Deref for Held<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Held<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
     }
 }
 

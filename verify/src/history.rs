@@ -34,6 +34,7 @@
 //! | `rebalance` | partitions changed hands | `topic`, `group`, `epoch`, \[`subscription`\], \[`partitions`\] |
 //! | `reconnect` | a new session is in use | `generation`, \[`bus`\] |
 //! | `disconnect` | a session is lost; the acks that were under way may not have arrived, and handlers may outlive their ownership | \[`killed`\] (with the whole process: its handlers end here), \[`bus`\] |
+//! | `frozen`    | a process stands still: `begin` is written when it does already, `end` before it goes on, so that it did nothing in between | `phase`, \[`bus`\] |
 //! | `ended`     | a subscription has drained or was cut off | `subscription`, \[`left`\] (`[partition, position]` of each delivery taken and not settled), \[`blocked`\] |
 //! | `fault`     | somebody breaks (`begin`) or mends (`end`) something | `what`, `phase` |
 //! | `erased`    | what a topic held is destroyed from outside, its positions start again | `topic`, `phase`: `begin` or `end` |
@@ -54,8 +55,8 @@ mod write;
 
 pub use event::{
     Acked, Close, ClosePhase, Commit, Deliver, Disconnect, Drained, Durability, Ended, Erased,
-    Event, Fault, Invoke, Order, Phase, Rebalance, Reconnect, Rejected, Resend, Settle, Settled,
-    Subscribe, Unknown,
+    Event, Fault, Frozen, Invoke, Order, Phase, Rebalance, Reconnect, Rejected, Resend, Settle,
+    Settled, Subscribe, Unknown,
 };
 pub use merge::{Owners, merge};
 pub use read::{ReadError, read, read_cut, read_str};

@@ -20,8 +20,8 @@
 
 use crate::history::{
     Acked, Close, ClosePhase, Deliver, Disconnect, Drained, Durability, Erased, Event, Fault,
-    History, Invoke, Log, Order, Phase, Rebalance, Reconnect, Rejected, Resend, Settle, Settled,
-    Subscribe, Unknown,
+    Frozen, History, Invoke, Log, Order, Phase, Rebalance, Reconnect, Rejected, Resend, Settle,
+    Settled, Subscribe, Unknown,
 };
 use serde_json::Value;
 use std::io;
@@ -161,6 +161,11 @@ impl Recorder {
     /// A bus has lost its session. `killed`: with its whole process.
     pub fn disconnect(&self, bus: u32, killed: bool) {
         self.log.record(Disconnect { bus, killed });
+    }
+
+    /// The process of a bus stands still, or goes on. Between the two lines it has surely done nothing.
+    pub fn frozen(&self, bus: u32, phase: Phase) {
+        self.log.record(Frozen { bus, phase });
     }
 
     /// Somebody breaks something until the answer is dropped.

@@ -306,6 +306,43 @@ impl<T> Hand<T> {
         // SAFETY: as in `put`.
         unsafe { (*self.value.get()).take() }.expect("a value is taken once")
     }
+
+    /// Has the value in its place, alone, until what this gives is dropped.
+    #[track_caller]
+    pub fn hold(&self) -> Held<'_, T> {
+        self.there.set(1);
+        // SAFETY: as in `put`; that nobody else touches it while it is held is what the word checks, at both ends.
+        let value = unsafe { (*self.value.get()).as_mut() };
+        Held {
+            there: &self.there,
+            value: value.expect("a value that was put in"),
+        }
+    }
+}
+
+/// A value in its [`Hand`], and nobody else at it.
+pub struct Held<'h, T> {
+    there: &'h Plain,
+    value: &'h mut T,
+}
+
+impl<T> Deref for Held<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        self.value
+    }
+}
+
+impl<T> DerefMut for Held<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value
+    }
+}
+
+impl<T> Drop for Held<'_, T> {
+    fn drop(&mut self) {
+        self.there.set(1);
+    }
 }
 
 impl<T> Default for Hand<T> {

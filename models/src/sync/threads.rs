@@ -3,6 +3,7 @@
 
 use super::engine;
 use std::cell::UnsafeCell;
+use std::ops::{Deref, DerefMut};
 
 #[path = "../../../src/protocol/sync.rs"]
 #[allow(dead_code, unreachable_pub)] // what is replaced below
@@ -68,6 +69,29 @@ impl<T> Hand<T> {
     pub fn take(&self) -> T {
         // SAFETY: as for `Sync`.
         unsafe { (*self.0.get()).take() }.expect("a value is taken once")
+    }
+
+    /// Has the value in its place, alone, until what this gives is dropped.
+    pub fn hold(&self) -> Held<'_, T> {
+        // SAFETY: as for `Sync`.
+        let value = unsafe { (*self.0.get()).as_mut() };
+        Held(value.expect("a value that was put in"))
+    }
+}
+
+/// A value in its [`Hand`], and nobody else at it.
+pub struct Held<'h, T>(&'h mut T);
+
+impl<T> Deref for Held<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        self.0
+    }
+}
+
+impl<T> DerefMut for Held<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0
     }
 }
 

@@ -239,6 +239,11 @@ impl Consumer for MemoryConsumer {
             .collect())
     }
 
+    fn sure_until(&self) -> Option<Duration> {
+        // A partition that is taken away is waited for.
+        None
+    }
+
     fn progress_every(&self) -> Option<Duration> {
         None
     }

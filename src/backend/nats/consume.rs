@@ -6,6 +6,8 @@
 
 mod attend;
 mod confirm;
+mod give_back;
+mod share;
 mod take;
 mod watch;
 
@@ -24,6 +26,7 @@ use async_nats::{Message, Subject, Subscriber};
 use attend::REPAIR_EVERY;
 use bytes::Bytes;
 use futures_core::Stream;
+pub(super) use share::{Company, subject as members_subject};
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
@@ -34,7 +37,7 @@ use std::time::Duration;
 pub(super) use watch::{GIVEN_UP, tell_drift};
 
 /// How long `close` may take to give back what was fetched.
-const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The consuming half of a subscription on NATS.
 pub struct NatsConsumer {
@@ -59,6 +62,12 @@ pub struct NatsConsumer {
     epoch: u64,
     /// What the server says of deliveries that it makes no more, although nobody answered them.
     given_up: Subscriber,
+    /// The other members of the group, where partitions are shared with them.
+    company: Option<Company>,
+    /// When it was known last that what we have is ours: we run, and the server has not fallen silent.
+    sure: Duration,
+    /// Whether the server is being asked whose a partition is.
+    in_doubt: bool,
     /// It has failed: another takes its place, and begins where it was.
     failed: bool,
 }
@@ -82,6 +91,7 @@ pub(super) struct Parts {
     pub(super) prefix: String,
     pub(super) epoch: u64,
     pub(super) given_up: Subscriber,
+    pub(super) company: Option<Company>,
 }
 
 impl NatsConsumer {
@@ -96,6 +106,7 @@ impl NatsConsumer {
             prefix,
             epoch,
             given_up,
+            company,
         } = parts;
         let numbers: Vec<u32> = partitions.iter().map(|p| p.number).collect();
         Self {
@@ -119,6 +130,9 @@ impl NatsConsumer {
             tick: None,
             epoch,
             given_up,
+            company,
+            sure: connection.host.runtime().now(),
+            in_doubt: false,
             failed: false,
         }
     }
@@ -183,7 +197,23 @@ impl NatsConsumer {
             self.touched.insert(partition.number);
         }
         if let Some(reason) = silent {
+            self.in_doubt = self.partitions.iter().any(|partition| partition.in_doubt);
             self.restarted(reason);
+        }
+    }
+
+    /// Sees whether we have stood still, and the server may have given away what we have.
+    fn wake(&mut self) {
+        let now = self.now();
+        if now > self.sure + self.pace.lease && !self.in_doubt {
+            for partition in &mut self.partitions {
+                partition.doubt();
+                self.touched.insert(partition.number);
+                self.in_doubt |= partition.in_doubt;
+            }
+        }
+        if !self.in_doubt {
+            self.sure = now;
         }
     }
 
@@ -223,6 +253,7 @@ impl NatsConsumer {
 
     async fn next_incoming(&mut self, room: bool) -> Result<Incoming<Token>, Failure> {
         loop {
+            self.wake();
             if let Some(news) = self.news.pop_front() {
                 return Ok(news);
             }
@@ -296,8 +327,9 @@ impl Consumer for NatsConsumer {
         answered
     }
 
-    async fn release(&mut self, _partition: u32, _epoch: u64) -> Result<(), Failure> {
-        // The server does not wait: what was revoked is another's already, or begins anew here.
+    async fn release(&mut self, partition: u32, epoch: u64) -> Result<(), Failure> {
+        // What the server took away is another's already, or begins anew here: only what was given up waits for this.
+        self.released(partition, epoch);
         Ok(())
     }
 
@@ -312,6 +344,12 @@ impl Consumer for NatsConsumer {
             }
         }
         Ok(lag)
+    }
+
+    fn sure_until(&self) -> Option<Duration> {
+        // Without pins a second member is refused.
+        let pinned = self.partitions.first().is_some_and(|p| p.durable.pins);
+        pinned.then_some(self.sure + self.pace.lease)
     }
 
     fn progress_every(&self) -> Option<Duration> {

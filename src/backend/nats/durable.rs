@@ -46,7 +46,7 @@ pub(super) struct Ensured {
 }
 
 /// What the server says of a durable.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Standing {
     /// Delivered and not answered, to whomever.
     pub(super) unanswered: u64,
@@ -60,6 +60,8 @@ pub(super) struct Standing {
     pub(super) waiting: u64,
     /// Never delivered yet.
     pub(super) waits: u64,
+    /// The pin of the member that it is delivered to.
+    pub(super) pin: Option<String>,
 }
 
 impl Begin {
@@ -229,6 +231,8 @@ pub(super) fn pin_for(options: &Options) -> Duration {
 
 pub(super) fn standing(info: &Value) -> Standing {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
+    // Of the one group that our durables have.
+    let pin = info["priority_groups"][0]["pinned_client_id"].as_str();
     Standing {
         unanswered: number(&info["num_ack_pending"]),
         floor: number(&info["ack_floor"]["stream_seq"]),
@@ -236,6 +240,7 @@ pub(super) fn standing(info: &Value) -> Standing {
         delivered_count: number(&info["delivered"]["consumer_seq"]),
         waiting: number(&info["num_waiting"]),
         waits: number(&info["num_pending"]),
+        pin: pin.filter(|pin| !pin.is_empty()).map(str::to_owned),
     }
 }
 

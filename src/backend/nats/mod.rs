@@ -27,6 +27,9 @@
 //! (10 s at least). On older servers a second member is refused where it can be noticed. Whoever takes
 //! over first gets back what the one before it left unanswered, in order, then what is new.
 //!
+//! Members of a group share its partitions fairly: of `p` partitions each of `m` members has `p / m` at most, rounded up. See
+//! [`Options::share`].
+//!
 //! # Subjects that are no topics
 //!
 //! [`Subjects`] of a stream that others fill can be subscribed to, with wildcards: [`Bus::raw_subscription`](crate::Bus::raw_subscription).
@@ -46,6 +49,7 @@ mod durable;
 mod ensure;
 mod headers;
 mod latch;
+mod members;
 mod names;
 mod options;
 mod partition;

@@ -36,6 +36,7 @@ pub struct Options {
     pub(super) replicas: u32,
     pub(super) duplicate_window: Duration,
     pub(super) ack_wait: Duration,
+    pub(super) share: bool,
     pub(super) connect_timeout: Duration,
     pub(super) request_timeout: Duration,
     pub(super) publish_timeout: Duration,
@@ -85,6 +86,7 @@ impl Options {
             replicas: 1,
             duplicate_window: Duration::from_secs(120),
             ack_wait: Duration::from_secs(30),
+            share: true,
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(5),
             publish_timeout: Duration::from_secs(10),
@@ -191,6 +193,18 @@ impl Options {
     /// Of the members of one group the longest counts: a durable that waits longer already is let be.
     pub fn ack_wait(mut self, wait: Duration) -> Self {
         self.ack_wait = wait;
+        self
+    }
+
+    /// Whether members of a group give up partitions for each other, so that none has more than its share. `true` if not set.
+    ///
+    /// Members tell each other that they are there over core NATS, on `_CLEARWAY.MEMBERS.>`, every eighth of [`ack_wait`](Self::ack_wait)
+    /// (250 ms to 3 s). Who has had more than its share for two of these gives up one partition after the other, each once its handlers
+    /// have ended, and who has its share asks for no more. A member that may not publish or
+    /// subscribe there, or has this turned off, is not counted and gives up nothing; one that was not heard for three and a
+    /// half of its beats is gone.
+    pub fn share(mut self, on: bool) -> Self {
+        self.share = on;
         self
     }
 

@@ -7,7 +7,8 @@
 //!   │                     some were left by  │ │ they came, or a while passed  │ silence
 //!   │                     another owner      ▼ │                               ▼
 //!   │                                       Gather                            Look
-//!   └── the pin went to another (423), or the durable is gone: Broken, then made again
+//!   ├── the pin went to another (423), or the durable is gone: Broken, then made again
+//!   └── we have too many: Open ──▶ Yield (its handlers end) ──▶ Leave (the pin goes back)
 //! ```
 //!
 //! **Order across owners.** A durable hands out what is new before what an owner before us left
@@ -19,6 +20,7 @@ mod confirm;
 mod place;
 mod reply;
 mod speak;
+mod yields;
 
 pub(super) use reply::{REPLY, Reply};
 
@@ -75,6 +77,12 @@ pub(super) struct Partition {
     pub(super) mend: Option<Value>,
     /// Putting the durable right is not enough: it is to be made anew.
     pub(super) is_to_be_replaced: bool,
+    /// Whether it has to be said anew that it is ours.
+    pub(super) in_doubt: bool,
+    /// We have as many as we may: another member is to get it.
+    pub(super) asks_not: bool,
+    /// It is nobody's, and has something to deliver, all the same.
+    is_needed: bool,
     /// A reply subject of this durable, to ask back others.
     template: Option<Subject>,
     /// Where to ask back others, the next one last. Kept until it is done: whoever does it may be dropped in the middle.
@@ -94,6 +102,13 @@ pub(super) enum Phase {
         need: u64,
     },
     Open,
+    /// It is given up: revoked, and not released yet.
+    Yield,
+    /// It is released: the pin goes back, then what is here.
+    Leave {
+        asked: Option<Duration>,
+        fenced: bool,
+    },
     Broken {
         reason: String,
         again_at: Duration,
@@ -134,6 +149,9 @@ pub(super) struct Pace {
     pub(super) watch: Duration,
     /// How long a delivery may be unanswered.
     pub(super) ack_wait: Duration,
+    /// How long a pin holds for sure after it was seen that we pull. Half of what the server waits: the last pull may be
+    /// [`expires`](Self::expires) old, and who stood still must not be later than the server.
+    pub(super) lease: Duration,
 }
 
 impl Partition {
@@ -168,6 +186,9 @@ impl Partition {
             watched: Duration::ZERO,
             mend: None,
             is_to_be_replaced: false,
+            in_doubt: false,
+            asks_not: false,
+            is_needed: false,
             template: None,
             asks: Vec::new(),
         }
@@ -179,7 +200,8 @@ impl Partition {
             _ if now < self.not_before => None,
             // A pull that overtook what is asked back would have some delivered twice.
             _ if !self.asks.is_empty() => None,
-            Phase::Look { .. } | Phase::Broken { .. } => None,
+            Phase::Look { .. } | Phase::Broken { .. } | Phase::Leave { .. } => None,
+            Phase::Probe if self.asks_not && !self.is_needed => None,
             Phase::Probe => (self.owed == 0).then_some(1),
             Phase::Gather { .. } => (self.owed == 0).then_some(pace.batch),
             Phase::Open => {
@@ -187,11 +209,17 @@ impl Partition {
                 if room > self.owed && self.owed <= pace.batch / 2 {
                     return Some(room - self.owed);
                 }
-                // Without room too: a member that does not pull loses its pin.
-                let idle = self.owed == 0 && now.saturating_sub(self.pulled) >= pace.expires;
-                (idle && self.pin.is_some()).then_some(1)
+                self.keeps_pin(now, pace)
             }
+            // Its handlers are not done: until then it is ours.
+            Phase::Yield => self.keeps_pin(now, pace),
         }
+    }
+
+    /// Without room too: a member that does not pull loses its pin.
+    fn keeps_pin(&self, now: Duration, pace: &Pace) -> Option<u32> {
+        let idle = self.owed == 0 && now.saturating_sub(self.pulled) >= pace.expires;
+        (idle && self.pin.is_some()).then_some(1)
     }
 
     /// The number of the next pull, which asks for `count`.
@@ -293,6 +321,7 @@ impl Partition {
     pub(super) fn break_down(&mut self, reason: &str, now: Duration) -> Heard {
         self.forget_pulls();
         self.asks.clear();
+        self.in_doubt = false;
         self.phase = Phase::Broken {
             reason: reason.into(),
             again_at: now,
@@ -307,6 +336,7 @@ impl Partition {
             return None;
         }
         self.forget_pulls();
+        self.doubt();
         if self.phase == Phase::Open {
             self.phase = Phase::Look { gathering: None };
         }
@@ -323,11 +353,15 @@ impl Partition {
         }
     }
 
-    /// The server has said how the durable stands.
-    pub(super) fn on_standing(&mut self, standing: &Standing, now: Duration, pace: &Pace) {
+    /// The server has said how the durable stands. Says whether it is still ours.
+    pub(super) fn on_standing(&mut self, standing: &Standing, now: Duration, pace: &Pace) -> bool {
         let Phase::Look { gathering } = self.phase else {
-            return;
+            return true;
         };
+        if self.pin.is_some() && self.pin != standing.pin {
+            return false;
+        }
+        self.in_doubt = false;
         self.note_left(standing);
         let ours = self.ours();
         let long = gathering.is_some_and(|since| {
@@ -335,7 +369,7 @@ impl Partition {
         });
         if standing.unanswered <= ours || long {
             self.phase = Phase::Open;
-            return;
+            return true;
         }
         self.phase = Phase::Gather {
             since: gathering.unwrap_or(now),
@@ -345,6 +379,26 @@ impl Partition {
             self.asks = self.others(standing);
             self.asks.reverse();
         }
+        true
+    }
+
+    /// It may be another's by now: nothing is handed out before the server has said whose it is.
+    pub(super) fn doubt(&mut self) {
+        if self.pin.is_none() {
+            return;
+        }
+        match self.phase {
+            Phase::Open => self.phase = Phase::Look { gathering: None },
+            Phase::Gather { since, .. } => {
+                let gathering = Some(since);
+                self.phase = Phase::Look { gathering };
+            }
+            Phase::Look { .. } => {}
+            // Nothing of these is handed out.
+            Phase::Probe | Phase::Yield | Phase::Leave { .. } | Phase::Broken { .. } => return,
+        }
+        self.forget_pulls();
+        self.in_doubt = true;
     }
 
     /// Where to ask next for what is out and not ours, and whether that is the last.
@@ -396,6 +450,8 @@ impl Partition {
         }
         self.left = u64::MAX;
         self.mend = None;
+        self.is_needed = false;
+        self.in_doubt = false;
         self.phase = Phase::Probe;
         self.pin = None;
         self.epoch = epoch;

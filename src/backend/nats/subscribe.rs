@@ -3,8 +3,10 @@
 use super::api::ApiError;
 use super::connect::NAME;
 use super::connection::NatsConnection;
-use super::consume::{self, NatsConsumer, Parts};
-use super::durable::{Begin, Durable, Ensured};
+use super::consume::{self, Company, NatsConsumer, Parts};
+use super::durable::{self, Begin, Durable, Ensured};
+use super::members::Members;
+use super::options::Options;
 use super::partition::{Pace, Partition};
 use super::{names, plan};
 use crate::backend::{SubscribeRequest, invalid_topic};
@@ -51,7 +53,7 @@ pub(super) async fn subscribe(
         let text = format!("stream `{stream}` does not listen to it");
         return Err(failed(Failure::new(FailureKind::NoTopic, text)));
     }
-    let pace = pace(&request, durables.len(), connection.options.ack_wait);
+    let pace = pace(&request, durables.len(), &connection.options);
     let inbox = api.client.new_inbox();
     let subscriber = api.client.subscribe(format!("{inbox}.>")).await;
     let down = |error| {
@@ -64,6 +66,18 @@ pub(super) async fn subscribe(
     let subscriber = subscriber.map_err(down)?;
     let given_up = format!("{}.{stream}.*", consume::GIVEN_UP);
     let given_up = api.client.subscribe(given_up).await.map_err(down)?;
+    let company = match durables.first() {
+        Some(first) if connection.can_pin && connection.options.share && durables.len() > 1 => {
+            let subject = consume::members_subject(connection.options.domain.as_deref(), first);
+            let beats = api.client.subscribe(subject.clone()).await;
+            Some(Company {
+                members: Members::new(&inbox, &born, connection.options.ack_wait),
+                beats: beats.map_err(down)?,
+                subject,
+            })
+        }
+        _ => None,
+    };
     let epoch = connection.generation << 32 | 1;
     let mut all = Vec::with_capacity(durables.len());
     for (number, durable) in (0..).zip(durables) {
@@ -96,6 +110,7 @@ pub(super) async fn subscribe(
         prefix: format!("{inbox}."),
         epoch,
         given_up,
+        company,
         request,
     };
     Ok(NatsConsumer::new(connection, parts))
@@ -151,7 +166,8 @@ fn resumed(connection: &NatsConnection, durable: &Durable, born: &str) -> Option
     })
 }
 
-fn pace(request: &SubscribeRequest, partitions: usize, ack_wait: Duration) -> Pace {
+fn pace(request: &SubscribeRequest, partitions: usize, options: &Options) -> Pace {
+    let ack_wait = options.ack_wait;
     let expires = (ack_wait / 4).clamp(Duration::from_secs(2), Duration::from_secs(10));
     Pace {
         batch: (request.in_flight_max / partitions).clamp(1, BATCH_MAX) as u32,
@@ -160,6 +176,7 @@ fn pace(request: &SubscribeRequest, partitions: usize, ack_wait: Duration) -> Pa
         heartbeat: expires / 3,
         ack_wait,
         watch: ack_wait.min(WATCH_MAX),
+        lease: durable::pin_for(options) / 2,
     }
 }
 
@@ -177,7 +194,6 @@ fn second_member(request: &SubscribeRequest, partition: u32) -> Unsupported {
 
 #[cfg(test)]
 mod tests {
-    use super::super::durable;
     use super::*;
     use crate::backend::StartAt;
     use crate::config::TopicConfig;
@@ -208,10 +224,16 @@ mod tests {
                 in_flight_max: 100,
                 confirm: false,
             };
-            let options = super::super::Options::from_url("nats://h")
+            let options = Options::from_url("nats://h")
                 .expect("fine")
                 .ack_wait(Duration::from_secs(seconds));
-            let pace = pace(&request, 3, options.ack_wait);
+            let pace = pace(&request, 3, &options);
+            // Silence is noticed after two heartbeats and a moment, and the pull before it may be as old as it gets.
+            let noticed = pace.expires + pace.heartbeat * 2 + Duration::from_millis(500);
+            assert!(
+                noticed + pace.lease < durable::pin_for(&options),
+                "{seconds}"
+            );
             assert!(pace.expires * 2 < durable::pin_for(&options), "{seconds}");
             assert!(pace.heartbeat * 2 <= pace.expires);
             assert_eq!(pace.batch, 33);

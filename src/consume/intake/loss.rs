@@ -63,20 +63,24 @@ impl Intake {
         crate::consume::look_again(&topic, &failure);
         control.note_error(failure.to_string());
         loop {
-            if control.interest.changed() {
-                self.apply(&mut None).await;
-            }
-            if self.want.is_none() || self.killed {
-                return None;
-            }
-            let pause = core.shared.runtime.sleep(RESUBSCRIBE_EVERY);
-            if self.unless_asked(pause).await.is_none() {
-                continue;
-            }
-            let subscribed = crate::consume::consumer(&core, &topic, &control.group, &options);
-            match self.unless_asked(subscribed).await {
-                None => {}
-                Some(Ok(consumer)) => {
+            let mut attempt = pin!(async {
+                core.shared.runtime.sleep(RESUBSCRIBE_EVERY).await;
+                crate::consume::consumer(&core, &topic, &control.group, &options).await
+            });
+            let subscribed = loop {
+                if control.interest.changed() {
+                    self.apply(&mut None).await;
+                }
+                if self.want.is_none() || self.killed {
+                    return None;
+                }
+                // What is asked is answered and does not begin it anew: it may be asked all the time.
+                if let Some(subscribed) = self.unless_asked(attempt.as_mut()).await {
+                    break subscribed;
+                }
+            };
+            match subscribed {
+                Ok(consumer) => {
                     core.shared.board.tell(BusEvent::ConsumerRestarted {
                         topic: control.topic.clone(),
                         group: control.group.clone(),
@@ -84,7 +88,7 @@ impl Intake {
                     });
                     return Some(consumer);
                 }
-                Some(Err(error)) => {
+                Err(error) => {
                     tracing::warn!(topic = %control.topic, %error, "subscribing again failed")
                 }
             }

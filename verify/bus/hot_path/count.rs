@@ -6,17 +6,17 @@ use clearway::PublishError;
 
 /// What a run of publishes came to.
 #[derive(Default)]
-pub struct Count {
-    pub publishes: usize,
-    pub taken: Taken,
+pub(crate) struct Count {
+    pub(crate) publishes: usize,
+    pub(crate) taken: Taken,
     /// Publishes that ended otherwise: refused by the close, or unknown because their session was lost.
-    pub failed: usize,
-    pub taken_by_failed: Taken,
+    pub(crate) failed: usize,
+    pub(crate) taken_by_failed: Taken,
 }
 
 impl Count {
     /// One more publish, by how it ended.
-    pub fn book(&mut self, result: &Result<(), PublishError>, taken: Taken) {
+    pub(crate) fn book(&mut self, result: &Result<(), PublishError>, taken: Taken) {
         match result {
             Ok(()) => {
                 self.publishes += 1;
@@ -29,7 +29,7 @@ impl Count {
         }
     }
 
-    pub fn add(&mut self, more: Self) {
+    pub(crate) fn add(&mut self, more: Self) {
         self.publishes += more.publishes;
         self.taken = self.taken + more.taken;
         self.failed += more.failed;
@@ -38,7 +38,7 @@ impl Count {
 }
 
 /// The lines of the report. The first says what the promise is about; the others what stands apart from it.
-pub fn tell(
+pub(crate) fn tell(
     way: Way,
     answers: Answers,
     meanwhile: Meanwhile,

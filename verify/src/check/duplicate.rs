@@ -6,7 +6,8 @@
 //! the broker counts no attempts - the handler had asked for it. A cause excuses one delivery.
 //!
 //! What was done comes again only if the broker cannot know it: the bus lost its session in between, or the partition was
-//! taken away before what was done could be committed, and the history says so.
+//! taken away before what was done could be committed, and the history says so; or the process stood still while its handler ran,
+//! for so long that the partition had a new owner, who has the envelope too, before the handler ended.
 
 use super::index::{Delivery, Index, Op};
 use super::verdict::{About, Cause, Findings, Property};
@@ -52,9 +53,12 @@ fn handed_out_again(index: &Index<'_>, before: &Delivery<'_>, now: &Delivery<'_>
     // What it told the broker may not have arrived.
     let cut = index.cut(before.deliver.bus, before.line, now.line);
     if now.deliver.epoch > before.deliver.epoch {
+        let bus = before.deliver.bus;
+        let froze = settled.is_some_and(|(end, _)| index.froze(bus, (before.line, end), now.line));
+        let excused = cut || froze || index.rebalanced(before, now);
         return match done {
             false => Some(Cause::NewOwner),
-            true => (cut || index.rebalanced(before, now)).then_some(Cause::NewOwnerAfterAck),
+            true => excused.then_some(Cause::NewOwnerAfterAck),
         };
     }
     match (before.deliver.attempt, now.deliver.attempt) {

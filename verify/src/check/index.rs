@@ -98,6 +98,8 @@ pub(super) struct Index<'h> {
     subscriptions: HashMap<u32, &'h Subscribe>,
     /// Bus to the lines that say that it lost a session.
     cuts: HashMap<u32, Vec<usize>>,
+    /// Bus to where its process stood still, from and to.
+    freezes: HashMap<u32, Vec<(usize, usize)>>,
     /// Topic to the lines between which what it held was destroyed.
     erased: HashMap<&'h str, Vec<(usize, usize)>>,
 }
@@ -116,6 +118,7 @@ impl<'h> Index<'h> {
             rebalances: Vec::new(),
             subscriptions: HashMap::new(),
             cuts: HashMap::new(),
+            freezes: HashMap::new(),
             erased: HashMap::new(),
         };
         building::read(&mut index, findings);
@@ -141,6 +144,13 @@ impl<'h> Index<'h> {
     pub(super) fn cut(&self, bus: u32, after: usize, before: usize) -> bool {
         let cuts = self.cuts.get(&bus).map_or(&[][..], Vec::as_slice);
         cuts.iter().any(|&line| after < line && line < before)
+    }
+
+    /// Whether the process of a bus stood still for a while that lies between `after` and `before`, and had begun to at `at`.
+    pub(super) fn froze(&self, bus: u32, (after, before): (usize, usize), at: usize) -> bool {
+        let freezes = self.freezes.get(&bus).map_or(&[][..], Vec::as_slice);
+        let within = |&(begin, end): &(usize, usize)| after < begin && begin < at && end < before;
+        freezes.iter().any(within)
     }
 
     /// Whether the partition is said to have changed hands between two deliveries of it.

@@ -4,6 +4,9 @@
 //! One story excuses it: the bus of the first lost its session while its handler ran. Then the broker gives the partition to
 //! another member without asking, and no library can stop the handler; what it answers does not count. A partition
 //! that changes hands while both are in touch with the broker excuses nothing: whoever gives it up waits for its handlers.
+//!
+//! Another is like it: the process of the first stood still while its handler ran, for so long that the broker gave the partition away.
+//! What it begins when it goes on is not excused: it has to ask the broker first.
 
 use super::index::{Delivery, Index};
 use super::order::{Lane, lane};
@@ -28,10 +31,12 @@ pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
     }
 }
 
-/// Whether the first is a handler that outlived its ownership: its bus was cut off while it ran.
+/// Whether the first is a handler that outlived its ownership: its bus was cut off while it ran, or its process stood still.
 fn outlived(index: &Index<'_>, first: &Delivery<'_>, end: usize, second: &Delivery<'_>) -> bool {
+    let bus = first.deliver.bus;
     // Within one bus a lane is a lane, whatever the broker does.
-    first.deliver.bus != second.deliver.bus && index.cut(first.deliver.bus, first.line, end + 1)
+    bus != second.deliver.bus
+        && (index.cut(bus, first.line, end + 1) || index.froze(bus, (first.line, end), second.line))
 }
 
 fn report(findings: &mut Findings, first: &Delivery<'_>, end: usize, second: &Delivery<'_>) {

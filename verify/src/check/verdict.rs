@@ -194,6 +194,8 @@ pub struct Counts {
     pub reconnects: u64,
     /// Processes that were killed.
     pub kills: u64,
+    /// Processes that stood still for a while.
+    pub freezes: u64,
     /// Faults that began.
     pub faults: u64,
     /// (topic, group) pairs that had caught up.
@@ -297,10 +299,11 @@ fn write_counts(counts: &Counts, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
     write!(
         f,
-        "\nevents        {}: {} faults, {} kills, {} reconnects, {} rebalances, {} drained, {} closes",
+        "\nevents        {}: {} faults, {} kills, {} freezes, {} reconnects, {} rebalances, {} drained, {} closes",
         counts.events,
         counts.faults,
         counts.kills,
+        counts.freezes,
         counts.reconnects,
         counts.rebalances,
         counts.drained,

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The bug, as in `gate-check-then-act`. Without it: all of them.
+    /// The bug, as in `gate-check-then-act`, or a protocol, for all of its. Without it: all of them.
     name: Option<String>,
     /// Every bug before every checker, also where its patch promises nothing.
     #[arg(long)]
@@ -23,9 +23,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let tree = Tree::of_this_build();
     let progress = Progress::new();
     let seeded = bugs::load(&tree)?;
-    let named = |bug: &Bug| arguments.name.as_ref().is_none_or(|name| bug.name == *name);
+    let named = |bug: &Bug| {
+        (arguments.name.as_ref()).is_none_or(|name| [&bug.name, &bug.protocol].contains(&name))
+    };
     if let (Some(name), false) = (&arguments.name, seeded.iter().any(named)) {
-        bail!("there is no seeded bug `{name}`; `verify list` names them all");
+        bail!(
+            "there is no seeded bug `{name}`, and no protocol of that name has one; `verify list` names them all"
+        );
     }
     let scope = if arguments.whole {
         Scope::Whole
@@ -33,8 +37,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Scope::Wide
     };
     let matrix = bugs::run(&tree, &seeded, named, scope, &progress)?;
-    match (&arguments.name, matrix.bugs.first()) {
-        (Some(_), Some(report)) => show(&tree, report),
+    match (&arguments.name, &matrix.bugs[..]) {
+        (Some(name), [report]) if report.bug.name == *name => show(&tree, report),
         _ => print!("{}", crate::report::terminal::matrix(&matrix)),
     }
     Ok(finish(&matrix))

@@ -318,6 +318,14 @@ events! {
         #[serde(default, skip_serializing_if = "is_false")]
         killed: bool,
     }
+    /// The process of a bus stands still, or goes on.
+    "frozen" Frozen {
+        /// The bus.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        bus: u32,
+        /// Since now, or until now.
+        phase: Phase,
+    }
     /// A subscription has ended.
     "ended" Ended {
         /// Which.

@@ -60,7 +60,10 @@ struct LaneSpec {
     running: BTreeSet<u64>,
     /// Done, and not given back.
     done: BTreeSet<u64>,
-    given: VecDeque<(u64, bool)>,
+    /// Given back, and not taken by the dispatcher.
+    given: Vec<(u64, bool)>,
+    /// What the dispatcher has taken, all at once, and not looked at.
+    came: Vec<(u64, bool)>,
     /// The lane of what is not back.
     out: BTreeMap<u64, u64>,
     stopped: bool,
@@ -119,7 +122,10 @@ impl LaneSpec {
         if done {
             self.out.remove(&message);
         }
-        self.given.pop_front() == Some((message, done))
+        if self.came.is_empty() {
+            self.came = std::mem::take(&mut self.given);
+        }
+        self.came.pop() == Some((message, done))
     }
 }
 
@@ -144,15 +150,15 @@ impl Spec for LaneSpec {
             (Op::Take, Some(Ret::Nothing)) => self.stopped,
             (Op::Done(message), Some(Ret::Next(after))) => next.runs(message, after),
             (Op::Give(message), _) => {
-                next.given.push_back((message, true));
+                next.given.push((message, true));
                 next.done.remove(&message)
             }
             (Op::Park(message), Some(Ret::Ok)) => {
-                next.given.push_back((message, false));
+                next.given.push((message, false));
                 next.running.remove(&message)
             }
             (Op::Back, Some(Ret::Was(message, done))) => next.back(message, done),
-            (Op::Back, Some(Ret::Nothing)) => self.given.is_empty(),
+            (Op::Back, Some(Ret::Nothing)) => self.given.is_empty() && self.came.is_empty(),
             (Op::Resume(message), Some(Ret::Ok)) => {
                 next.ready.extend(self.out.get(&message));
                 true

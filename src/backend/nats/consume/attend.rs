@@ -2,16 +2,12 @@
 
 use super::super::durable::{self, PRIORITY_GROUP};
 use super::super::ensure;
-use super::super::partition::Phase;
+use super::super::partition::{Partition, Phase};
 use super::{NatsConsumer, disconnected};
 use crate::backend::Incoming;
 use crate::error::{Failure, FailureKind};
 use bytes::Bytes;
-use futures_core::Stream as _;
-use futures_util::future::join_all;
 use serde_json::json;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::time::Duration;
 
 /// Between attempts to make a durable again.
@@ -23,6 +19,7 @@ const STREAM_GONE: &str = "the stream is gone";
 impl NatsConsumer {
     /// Does what the touched partitions need of the server.
     pub(super) async fn attend(&mut self) -> Result<(), Failure> {
+        self.keep_company().await?;
         while let Some(number) = self.touched.first().copied() {
             let at = number as usize;
             if matches!(self.partitions[at].phase, Phase::Look { .. }) {
@@ -37,8 +34,13 @@ impl NatsConsumer {
             self.speak_for(at).await?;
             self.acknowledge_again(at).await?;
             self.ask_back(at).await?;
+            self.leave(at).await?;
             self.pull(at).await?;
             self.touched.remove(&number);
+        }
+        if self.in_doubt && !self.partitions.iter().any(|partition| partition.in_doubt) {
+            self.in_doubt = false;
+            self.sure = self.now();
         }
         Ok(())
     }
@@ -65,7 +67,11 @@ impl NatsConsumer {
         let now = self.now();
         let partition = &mut self.partitions[at];
         match standing {
-            Ok(Some(standing)) => partition.on_standing(&standing, now, &self.pace),
+            Ok(Some(standing)) => {
+                if !partition.on_standing(&standing, now, &self.pace) {
+                    self.start_over(at);
+                }
+            }
             Ok(None) => {
                 partition.phase = Phase::Broken {
                     reason: "the durable is gone".into(),
@@ -175,16 +181,22 @@ impl NatsConsumer {
 
     /// Ends the epoch of a partition and begins another.
     pub(super) fn start_over(&mut self, at: usize) {
+        let Partition { number, epoch, .. } = self.partitions[at];
+        self.news.push_back(Incoming::Revoked {
+            partitions: vec![number],
+            epoch,
+        });
+        self.begin_again(at);
+    }
+
+    /// Begins the next epoch of a partition whose last one is over.
+    pub(super) fn begin_again(&mut self, at: usize) {
         self.epoch += 1;
         let partition = &mut self.partitions[at];
-        let (number, old) = (partition.number, partition.epoch);
+        let number = partition.number;
         self.unanswered -= partition.start_over(self.epoch);
         let name = partition.durable.name.clone();
         self.pins.remember(&self.stream, &name, None);
-        self.news.push_back(Incoming::Revoked {
-            partitions: vec![number],
-            epoch: old,
-        });
         self.news.push_back(Incoming::Assigned {
             partitions: vec![number],
             epoch: self.epoch,
@@ -226,43 +238,5 @@ impl NatsConsumer {
         sent.await.map_err(disconnected)?;
         partition.pulled(count, now);
         Ok(())
-    }
-
-    /// Gives back the pins and everything that is out, in the order of the stream.
-    pub(super) async fn give_back(&mut self) -> Result<(), Failure> {
-        // First of all no more deliveries: what is given back must not come here. The server's answer says that it serves our
-        // pulls no longer; without it a delivery could still be sent to where nobody listens, and would wait there for the
-        // end of its ack wait.
-        let mut pinned = Vec::new();
-        for partition in &mut self.partitions {
-            if partition.pin.take().is_some() {
-                let name = &partition.durable.name;
-                pinned.push(format!("CONSUMER.UNPIN.{}.{name}", self.stream));
-            }
-        }
-        let body = json!({ "group": PRIORITY_GROUP });
-        let unpinned = join_all(pinned.iter().map(|verb| self.api.call(verb, &body)));
-        for error in unpinned.await.into_iter().filter_map(Result::err) {
-            tracing::debug!(error = %error.into_failure(), "pin not given back");
-        }
-        // Those that are on their way are waited for.
-        self.inbox.drain().await.map_err(disconnected)?;
-        while let Some(message) = poll_fn(|cx| Pin::new(&mut self.inbox).poll_next(cx)).await {
-            self.take(message);
-        }
-        let client = &self.api.client;
-        for partition in &mut self.partitions {
-            let mut replies = std::mem::take(&mut partition.out);
-            let ready = std::mem::take(&mut partition.ready);
-            replies.extend(ready.into_iter().map(|(seq, fetched)| (seq, fetched.reply)));
-            for reply in replies.into_values() {
-                let sent = client.publish(reply, Bytes::from_static(b"-NAK")).await;
-                sent.map_err(disconnected)?;
-            }
-            // Not ours any more, whatever a late delivery has said.
-            let name = &partition.durable.name;
-            self.pins.remember(&self.stream, name, None);
-        }
-        client.flush().await.map_err(disconnected)
     }
 }

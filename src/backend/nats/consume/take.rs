@@ -3,6 +3,7 @@
 use super::super::names;
 use super::super::partition::{Fetched, Heard, Phase, REPLY, Reply};
 use super::confirm::ACK;
+use super::give_back::FENCE;
 use super::{GIVEN_UP, NatsConsumer, REPAIR_EVERY};
 use async_nats::Message;
 use std::time::Duration;
@@ -26,6 +27,10 @@ impl NatsConsumer {
             };
             if let Some(of) = of.strip_prefix(ACK) {
                 self.take_confirmation(number, of, &message);
+                return;
+            }
+            if of == FENCE {
+                self.take_fence(number);
                 return;
             }
             match of.parse() {

@@ -33,6 +33,9 @@ impl Partition {
         if matches!(self.phase, Phase::Probe | Phase::Open) {
             self.note_left(standing);
         }
+        // Whoever was to get it did not take it.
+        let waits = standing.waits > 0 || standing.unanswered > 0;
+        self.is_needed = self.phase == Phase::Probe && standing.pin.is_none() && waits;
     }
 
     /// The server has given up `sequence`: it must come again, whatever is behind it. The durable is made anew, a moment later: others

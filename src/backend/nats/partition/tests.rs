@@ -9,6 +9,7 @@ const PACE: Pace = Pace {
     heartbeat: Duration::from_secs(2),
     ack_wait: Duration::from_secs(30),
     watch: Duration::from_secs(30),
+    lease: Duration::from_secs(15),
 };
 
 const NONE: [u64; 0] = [];
@@ -58,6 +59,7 @@ fn standing(unanswered: u64, floor: u64, delivered: u64) -> Standing {
         delivered_count: delivered,
         waiting: 0,
         waits: 0,
+        pin: Some("pin".into()),
     }
 }
 

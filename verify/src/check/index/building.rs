@@ -68,6 +68,7 @@ impl<'h> Building<'_, 'h> {
                     self.index.cuts.entry(reconnect.bus).or_default().push(line);
                 }
                 Event::Disconnect(disconnect) => self.disconnect(line, disconnect),
+                Event::Frozen(frozen) => self.frozen(line, frozen.bus, frozen.phase),
                 Event::Ended(ended) => {
                     self.index.ended.insert(ended.subscription, (line, ended));
                 }
@@ -207,6 +208,24 @@ impl<'h> Building<'_, 'h> {
         let dead = deliveries.iter_mut().filter(|delivery| of_it(delivery));
         for delivery in dead.filter(|delivery| delivery.settled.is_none()) {
             delivery.settled = Some((line, Settled::Cancelled));
+        }
+    }
+
+    fn frozen(&mut self, line: usize, bus: u32, phase: Phase) {
+        let all = self.index.freezes.entry(bus).or_default();
+        let stands_still = all.last().is_some_and(|last| last.1 == usize::MAX);
+        match phase {
+            Phase::Begin if !stands_still => {
+                self.findings.counts.freezes += 1;
+                // Until it goes on nothing of it ends.
+                all.push((line, usize::MAX));
+            }
+            Phase::End if stands_still => all.last_mut().expect("it is there").1 = line,
+            _ => {
+                let what =
+                    format!("bus {bus} stands still twice, or goes on and did not stand still");
+                self.contradiction(what, &[line], &[]);
+            }
         }
     }
 

@@ -1,0 +1,157 @@
+//! Giving back: the server stops serving our pulls, then we stop listening, then what is here goes back.
+//!
+//! In this order, because nothing calls a pull back. Once nobody listens, a delivery that is on its way waits for the end of its ack wait,
+//! and the pin that it made for the end of its time: a group would stand still for half a minute.
+//! Giving back a pin ends the pulls that show it. A member that waits for its first delivery has no pin yet, and the server makes one
+//! while the member leaves. So it asks something that the server refuses at once and in line behind the deliveries of that durable, the
+//! *fence*: when that is here, so is what was delivered before, with its pin.
+//!
+//! What is left is the time from the last fence to the end of listening, one way to the server: who is pinned by a delivery
+//! of just then leaves it to the ack wait.
+
+use super::super::api::Api;
+use super::super::durable::{Durable, PRIORITY_GROUP};
+use super::super::partition::REPLY;
+use super::{NatsConsumer, disconnected};
+use crate::error::Failure;
+use async_nats::Message;
+use bytes::Bytes;
+use futures_core::Stream as _;
+use futures_util::future::join_all;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::pin::Pin;
+
+/// What the answers in the inbox are to.
+pub(super) const FENCE: &str = "fence";
+pub(super) const NAK: &[u8] = b"-NAK";
+/// No pull at all: the server says so, without looking at what waits.
+const NO_PULL: &[u8] = b"{";
+/// A pin may be made behind a fence: it is looked for this often.
+const ROUNDS: usize = 3;
+
+impl NatsConsumer {
+    /// Gives back the pins and everything that is out, in the order of the stream.
+    pub(super) async fn give_back(&mut self) -> Result<(), Failure> {
+        self.say_farewell().await;
+        self.end_pulls().await?;
+        self.inbox.drain().await.map_err(disconnected)?;
+        while let Some(message) = self.heard().await {
+            self.take_last(message);
+        }
+        let client = &self.api.client;
+        for partition in &self.partitions {
+            for reply in partition.unanswered() {
+                let sent = client.publish(reply, Bytes::from_static(NAK)).await;
+                sent.map_err(disconnected)?;
+            }
+            // Not ours any more, whatever a late delivery has said.
+            let name = &partition.durable.name;
+            self.pins.remember(&self.stream, name, None);
+        }
+        client.flush().await.map_err(disconnected)
+    }
+
+    /// Has the server serve our pulls no more, and takes all that it has served.
+    async fn end_pulls(&mut self) -> Result<(), Failure> {
+        let mut given = BTreeSet::new();
+        for round in 0..ROUNDS {
+            let news = self.unpin(&mut given).await;
+            // One fence more than seems needed: the server answers it while another of its threads serves a pull.
+            if !news && round > 1 {
+                break;
+            }
+            self.await_fence().await?;
+        }
+        Ok(())
+    }
+
+    /// Gives back the pins that are not among the `given` ones. Says whether there were any.
+    async fn unpin(&mut self, given: &mut BTreeSet<String>) -> bool {
+        let mut ours = Vec::new();
+        for partition in &mut self.partitions {
+            if let Some(pin) = partition.pin.take()
+                && given.insert(pin.clone())
+            {
+                ours.push((partition.durable.clone(), pin));
+            }
+        }
+        let api = &self.api;
+        join_all(ours.iter().map(|(durable, pin)| unpin(api, durable, pin))).await;
+        !ours.is_empty()
+    }
+
+    /// Takes all that was delivered to us up to now.
+    async fn await_fence(&mut self) -> Result<(), Failure> {
+        let mut awaited = BTreeSet::new();
+        for at in 0..self.partitions.len() {
+            if self.partitions[at].next_pull() > 1 {
+                self.ask_fence(at).await?;
+                awaited.insert(self.partitions[at].number);
+            }
+        }
+        while !awaited.is_empty() {
+            let Some(message) = self.heard().await else {
+                return Err(disconnected("the inbox is closed"));
+            };
+            match self.fence_of(&message) {
+                Some(number) => drop(awaited.remove(&number)),
+                None => self.take_last(message),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn ask_fence(&mut self, at: usize) -> Result<(), Failure> {
+        let Durable { stream, name, .. } = &self.partitions[at].durable;
+        let subject = self
+            .api
+            .subject(&format!("CONSUMER.MSG.NEXT.{stream}.{name}"));
+        let inbox = format!("{}{at}.{FENCE}", self.prefix);
+        let no_pull = Bytes::from_static(NO_PULL);
+        let sent = self.api.client.publish_with_reply(subject, inbox, no_pull);
+        sent.await.map_err(disconnected)
+    }
+
+    /// Which partition's fence a message is the answer to.
+    fn fence_of(&self, message: &Message) -> Option<u32> {
+        let (number, of) = message
+            .subject
+            .strip_prefix(&*self.prefix)?
+            .split_once('.')?;
+        (of == FENCE && message.reply.is_none()).then(|| number.parse().ok())?
+    }
+
+    async fn heard(&mut self) -> Option<Message> {
+        poll_fn(|cx| Pin::new(&mut self.inbox).poll_next(cx)).await
+    }
+
+    /// Takes a delivery. What else the server says now is the end of our pulls, and no news.
+    fn take_last(&mut self, message: Message) {
+        if message
+            .reply
+            .as_ref()
+            .is_some_and(|reply| reply.starts_with(REPLY))
+        {
+            self.take(message);
+        }
+    }
+}
+
+/// Gives back `pin`, if it is the one that counts: whoever was silent for too long would take away another's.
+pub(super) async fn unpin(api: &Api, durable: &Durable, pin: &str) {
+    let unpinned = async {
+        let standing = durable.look(api).await?;
+        if standing.is_none_or(|standing| standing.pin.as_deref() != Some(pin)) {
+            return Ok(());
+        }
+        let verb = format!("CONSUMER.UNPIN.{}.{}", durable.stream, durable.name);
+        api.call(&verb, &json!({ "group": PRIORITY_GROUP }))
+            .await
+            .map(drop)
+    };
+    if let Err(error) = unpinned.await {
+        tracing::debug!(error = %error.into_failure(), "pin not given back");
+    }
+}
