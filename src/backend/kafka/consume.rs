@@ -17,7 +17,7 @@ use crate::error::{Failure, FailureKind};
 use crate::runtime::{Task, timeout};
 use crate::signal::Signal;
 use progress::Progress;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
@@ -28,8 +28,6 @@ use std::time::Duration;
 /// The thread hears of what was taken in portions of so many, or so many bytes.
 const TOOK: usize = 64;
 const TOOK_BYTES: usize = 64 << 10;
-/// A task that was not at it for so long may have been frozen, with its thread and its process: less than any session timeout.
-const SILENCE: Duration = Duration::from_secs(5);
 /// How long the broker may take to say where a log begins and ends.
 const ENDS_LIMIT: Duration = Duration::from_secs(1);
 /// How long a consumer may take to commit for the last time and to leave its group.
@@ -54,14 +52,6 @@ pub struct KafkaConsumer {
     unanswered: usize,
     took: usize,
     took_bytes: usize,
-    /// When it was at it last.
-    seen: Duration,
-    /// Partitions that may be another's by now: nothing is handed out until the broker has taken a commit of each.
-    unattested: BTreeSet<u32>,
-    /// Commits that were under way before: their answers may be as old as the silence.
-    before_attest: usize,
-    /// When the broker is asked again.
-    attest_at: Option<Duration>,
     /// When what was settled is committed, at the latest.
     commit_at: Option<Duration>,
     /// Commits that the broker has not answered.
@@ -127,10 +117,6 @@ impl KafkaConsumer {
             unanswered: 0,
             took: 0,
             took_bytes: 0,
-            seen: connection.host.runtime().now(),
-            unattested: BTreeSet::new(),
-            before_attest: 0,
-            attest_at: None,
             commit_at: None,
             committing: 0,
             timer: None,
@@ -150,7 +136,6 @@ impl KafkaConsumer {
             )));
         }
         loop {
-            self.attest();
             self.hear();
             if let Some(incoming) = self.news.pop_front() {
                 return Poll::Ready(Ok(incoming));
@@ -160,7 +145,6 @@ impl KafkaConsumer {
             }
             if room
                 && self.unanswered < self.request.in_flight_max
-                && self.unattested.is_empty()
                 && let Some(incoming) = self.hand_out()
             {
                 return Poll::Ready(Ok(incoming));
@@ -323,6 +307,10 @@ impl Consumer for KafkaConsumer {
 
     fn progress_every(&self) -> Option<Duration> {
         None
+    }
+
+    fn sure_until(&self) -> Option<Duration> {
+        Some(self.handle.wire.sure_until())
     }
 
     async fn close(mut self) {

@@ -16,6 +16,11 @@ struct Fixed {
     breaks: &'static str,
 }
 
+/// When a member counts as gone of which its broker has heard nothing, if nobody says otherwise: the client's default.
+const SESSION: Duration = Duration::from_secs(45);
+/// Longer than that nobody is silent and sure.
+const SILENCE: Duration = Duration::from_secs(5);
+
 const FIXED: &[Fixed] = &[
     Fixed {
         names: &["enable.auto.commit", "auto.commit.enable"],
@@ -210,6 +215,18 @@ pub(super) fn consumer(options: &Options, group: &str, topic: &str) -> ClientCon
         config.set("group.instance.id", format!("{instance}-{topic}"));
     }
     native(options, config)
+}
+
+/// So long after the thread heard last the broker may have given its partitions away: well below the session timeout.
+pub(super) fn silence(options: &Options) -> Duration {
+    let named = options.native.get("session.timeout.ms");
+    let session = match (named.and_then(|ms| ms.parse().ok()), options.rebalancing) {
+        (Some(ms), _) => Duration::from_millis(ms),
+        // The broker's to say, and no broker says less by default.
+        (None, Rebalancing::Broker) => Duration::from_secs(6),
+        (None, _) => SESSION,
+    };
+    (session / 3).min(SILENCE)
 }
 
 /// The user's own come last.

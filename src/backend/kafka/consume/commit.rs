@@ -1,44 +1,15 @@
 //! Committing: what is settled is told to the thread now and then, and at once where somebody waits for it.
 
-use super::{KafkaConsumer, SILENCE, Token};
+use super::{KafkaConsumer, Token};
 use crate::backend::Answered;
 use crate::backend::kafka::poller::{Commit, Order};
 use std::task::Context;
 use std::time::Duration;
 
 impl KafkaConsumer {
-    /// Has the broker say that the partitions are still ours, if there was a silence in which it may have given them away: it takes no
-    /// commit of who lost them.
-    pub(super) fn attest(&mut self) {
-        let now = self.now();
-        let silence = now.saturating_sub(std::mem::replace(&mut self.seen, now));
-        let again = self.attest_at.take_if(|due| *due <= now).is_some();
-        if silence < SILENCE && !again {
-            return;
-        }
-        self.hear();
-        self.before_attest = self.committing;
-        let partitions = self.partitions.iter();
-        let ours = partitions.filter(|(_, progress)| !progress.leaving);
-        let commits = ours.filter_map(|(partition, progress)| {
-            Some(Commit {
-                partition: *partition,
-                epoch: progress.epoch,
-                offset: progress.frontier()?,
-            })
-        });
-        let commits: Vec<_> = commits.collect();
-        self.unattested = commits.iter().map(|commit| commit.partition).collect();
-        if !commits.is_empty() {
-            self.committing += commits.len();
-            self.handle.order(Order::Attest(commits));
-        }
-    }
-
     /// The broker has answered commits.
     pub(super) fn answered(&mut self, count: usize) {
         self.committing = self.committing.saturating_sub(count);
-        self.before_attest = self.before_attest.saturating_sub(count);
     }
 
     /// Commits when its time has come. Says whether it did.

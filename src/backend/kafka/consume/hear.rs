@@ -17,7 +17,6 @@ impl KafkaConsumer {
                         if let Some(progress) = self.partitions.get_mut(partition) {
                             progress.leaving = true;
                         }
-                        self.unattested.remove(partition);
                     }
                     // What is settled counts, though others of it are at work.
                     self.commit();
@@ -26,7 +25,6 @@ impl KafkaConsumer {
                 News::Gone { partition, epoch } => {
                     if self.progress(partition, epoch).is_some() {
                         self.partitions.remove(&partition);
-                        self.unattested.remove(&partition);
                     }
                     self.count_unanswered();
                 }
@@ -44,9 +42,6 @@ impl KafkaConsumer {
                         self.commit_every
                     };
                     self.commit_at = Some(self.now() + pause);
-                    if !self.unattested.is_empty() {
-                        self.attest_at = self.commit_at;
-                    }
                 }
                 News::Failed(failure) => self.failed = Some(failure),
             }
@@ -63,7 +58,6 @@ impl KafkaConsumer {
         for (partition, start) in partitions {
             let progress = Progress::new(epoch, *start);
             self.partitions.insert(*partition, progress);
-            self.unattested.remove(partition);
         }
         self.news.push_back(Incoming::Assigned {
             partitions: partitions.iter().map(|(partition, _)| *partition).collect(),
@@ -72,15 +66,11 @@ impl KafkaConsumer {
     }
 
     pub(super) fn committed(&mut self, partition: u32, offset: u64) {
-        let is_old = self.before_attest > 0;
         self.answered(1);
         let Some(progress) = self.partitions.get_mut(&partition) else {
             return;
         };
         progress.committed(offset);
-        if !is_old {
-            self.unattested.remove(&partition);
-        }
         let epoch = progress.epoch;
         for offset in progress.take_confirmed() {
             let position = Position {

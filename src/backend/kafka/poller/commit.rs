@@ -57,31 +57,6 @@ impl Poller {
         );
     }
 
-    /// Commits what is committed already, or about to be, and waits for the answer: a broker takes it from who has the partitions, and
-    /// from nobody else.
-    pub(super) fn attest(&mut self, commits: &[Commit]) {
-        let places = commits.iter();
-        let places = places.map(|commit| (commit.partition as i32, commit.offset as i64));
-        let places = places.collect();
-        let answer = self
-            .consumer
-            .commit(&self.places_list(&places), CommitMode::Sync);
-        let current = |partition: i32| {
-            commits
-                .iter()
-                .any(|commit| commit.partition as i32 == partition && self.is_current(commit))
-        };
-        let failure = match &answer {
-            Ok(()) => Failure::new(FailureKind::Broker, "its epoch is over"),
-            Err(error) => codes::failure(error),
-        };
-        self.tell_committed(
-            &places,
-            |partition, _| answer.is_ok() && current(partition),
-            &failure,
-        );
-    }
-
     fn places_list(&self, places: &BTreeMap<i32, i64>) -> TopicPartitionList {
         let mut list = TopicPartitionList::with_capacity(places.len());
         for (partition, offset) in places {

@@ -80,16 +80,22 @@ impl Poller {
             *epochs
         };
         let start = |place: &Offset| match place {
-            Offset::Offset(offset) => u64::try_from(*offset).ok(),
+            Offset::Offset(offset) => Some(*offset),
             _ => None,
         };
         let told = partitions
             .iter()
-            .map(|at| (*at as u32, places.get(at).and_then(start)))
+            .map(|at| {
+                (
+                    *at as u32,
+                    places.get(at).and_then(start).map(|at| at as u64),
+                )
+            })
             .collect();
         for partition in partitions {
             let owned = Owned {
                 epoch,
+                start: places.get(partition).and_then(start),
                 next: None,
                 seen_end: false,
             };

@@ -12,6 +12,7 @@ mod close;
 mod commit;
 mod context;
 mod handover;
+mod sure;
 mod wire;
 
 use super::codes;
@@ -34,6 +35,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+use sure::Sure;
 
 pub(super) use wire::{Commit, Fetched, News, Order, Reply, Wire};
 
@@ -78,11 +80,16 @@ struct Poller {
     ahead_bytes: usize,
     paused: bool,
     failed: bool,
+    sure: Sure,
+    /// Whose marks these are.
+    member: u64,
 }
 
 /// A partition that is ours.
 struct Owned {
     epoch: u64,
+    /// Where it began, if that is known.
+    start: Option<i64>,
     /// Behind what was fetched last.
     next: Option<i64>,
     /// It was fetched to its end, once at least.
@@ -119,7 +126,12 @@ impl Start {
         consumer
             .subscribe(&[&self.topic])
             .map_err(|error| codes::failure(&error))?;
+        let runtime = self.host.runtime();
+        let silence = native::silence(&self.options);
+        let (sure, member) = (Sure::new(silence, runtime.now()), runtime.random());
         Ok(Poller {
+            sure,
+            member,
             consumer,
             noted,
             options: self.options,
@@ -143,6 +155,7 @@ impl Poller {
     fn run(mut self) {
         loop {
             let mut busy = false;
+            let begun = self.now();
             while let Some(order) = self.wire.orders.pop() {
                 busy = true;
                 if let Order::Close(commits) = order {
@@ -150,13 +163,15 @@ impl Poller {
                 }
                 self.obey(order);
             }
-            busy |= self.fetch();
+            let fetched = self.fetch();
+            busy |= fetched > 0;
             while let Some(happened) = self.noted.take() {
                 busy = true;
                 self.take(happened);
             }
             self.attend_handovers();
             self.steer();
+            self.attend_sure(begun, fetched < BATCH);
             if !busy {
                 thread::park_timeout(LOOK_EVERY);
             }
@@ -174,7 +189,6 @@ impl Poller {
                 self.ahead_bytes -= bytes;
             }
             Order::Commit(commits) => self.commit(&commits),
-            Order::Attest(commits) => self.attest(&commits),
             Order::HandOver {
                 partition,
                 epoch,
@@ -193,8 +207,8 @@ impl Poller {
         }
     }
 
-    /// Takes what is there. Says whether there was anything.
-    fn fetch(&mut self) -> bool {
+    /// Takes what is there, a batch at most. Says how much there was.
+    fn fetch(&mut self) -> usize {
         let mut count = 0;
         while count < BATCH {
             match self.consumer.poll(Duration::ZERO) {
@@ -203,6 +217,7 @@ impl Poller {
                     let (partition, offset) = (record.partition(), record.offset());
                     // Of a partition that is not ours, or not any more: nobody handles it here.
                     let Some(owned) = self.owned.get_mut(&partition) else {
+                        count += 1;
                         continue;
                     };
                     owned.next = Some(offset + 1);
@@ -223,7 +238,6 @@ impl Poller {
                 }
                 Some(Err(error)) => {
                     self.trouble(&error);
-                    break;
                 }
             }
             count += 1;
@@ -231,7 +245,7 @@ impl Poller {
         if count > 0 {
             self.wire.task.wake();
         }
-        count > 0
+        count
     }
 
     /// What the client cannot do, and whether it is the end.

@@ -5,19 +5,22 @@
 
 use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind};
-use crate::protocol::sync::{AtomicWaker, Mutex};
+use crate::protocol::sync::{AtomicWaker, Mutex, Noted};
 use crate::signal::Signal;
 use crossbeam_queue::SegQueue;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Both ways.
-#[derive(Debug)]
 pub(in super::super) struct Wire {
     pub(in super::super) fetched: SegQueue<Fetched>,
     pub(in super::super) news: SegQueue<News>,
     pub(in super::super) orders: SegQueue<Order>,
     pub(in super::super) task: AtomicWaker,
     pub(in super::super) ended: Arc<Signal<()>>,
+    /// Until when what was delivered is surely ours, in nanoseconds of the runtime's clock.
+    sure_until: Noted,
 }
 
 /// What a partition gives, in its order.
@@ -64,8 +67,6 @@ pub(in super::super) enum Order {
     Took { count: usize, bytes: usize },
     /// Tell the broker.
     Commit(Vec<Commit>),
-    /// Have the broker say that these are still ours.
-    Attest(Vec<Commit>),
     /// Nothing of it is handled any more.
     HandOver {
         partition: u32,
@@ -98,13 +99,30 @@ impl Wire {
             orders: SegQueue::new(),
             task: AtomicWaker::new(),
             ended: Arc::new(Signal::new()),
+            sure_until: Noted::default(),
         }
+    }
+
+    /// Until when what was delivered is surely ours.
+    pub(in super::super) fn sure_until(&self) -> Duration {
+        Duration::from_nanos(self.sure_until.get())
+    }
+
+    pub(in super::super) fn note_sure(&self, until: Duration) {
+        let nanos = u64::try_from(until.as_nanos());
+        self.sure_until.set(nanos.unwrap_or(u64::MAX));
     }
 
     /// Tells the task something.
     pub(in super::super) fn tell(&self, news: News) {
         self.news.push(news);
         self.task.wake();
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").finish_non_exhaustive()
     }
 }
 
