@@ -190,11 +190,12 @@ impl KafkaConsumer {
             Fetched::End {
                 partition,
                 epoch,
+                seen,
                 offset,
             } => {
-                let progress = self.progress(partition, epoch)?;
-                progress.end(offset);
-                self.commit_soon();
+                if self.progress(partition, epoch)?.end(seen, offset) {
+                    self.commit_soon();
+                }
                 None
             }
             Fetched::Delivery {

@@ -46,16 +46,24 @@ impl Progress {
         if self.out.back().is_some_and(|(last, _)| *last >= offset) {
             return false;
         }
+        if self.next.is_some_and(|next| offset < next) {
+            // The log begins again below what it had: what was committed of the old one says nothing.
+            self.sent = None;
+            self.confirmed = None;
+        }
         self.out.push_back((offset, false));
         self.next = Some(offset + 1);
         true
     }
 
-    /// Nothing is left before `offset`: what is there beyond the last delivery is no envelope.
-    pub(super) fn end(&mut self, offset: u64) {
-        if self.next.is_none_or(|next| next < offset) {
+    /// Nothing is left between `seen` and `offset`: what is there is no envelope. `false`: it does not count, because what was before
+    /// `seen` was not delivered here, or not all of it.
+    pub(super) fn end(&mut self, seen: Option<u64>, offset: u64) -> bool {
+        let counts = !self.leaving && self.next == seen && seen.is_none_or(|seen| seen < offset);
+        if counts {
             self.next = Some(offset);
         }
+        counts
     }
 
     /// Settles a delivery. `false`: it is not out.
@@ -148,9 +156,38 @@ mod tests {
         assert_eq!(progress.frontier(), Some(8));
         assert!(progress.settle(8));
         assert_eq!(progress.frontier(), Some(9));
-        progress.end(12);
+        assert!(progress.end(Some(9), 12));
         assert_eq!(progress.frontier(), Some(12));
         assert_eq!(progress.lag(0, 12), 0);
+    }
+
+    /// What is dropped because its partition is leaving is not skipped by the end behind it.
+    #[test]
+    fn an_end_counts_only_behind_the_last_delivery() {
+        let mut progress = Progress::new(1, Some(0));
+        assert!(progress.deliver(0) && progress.settle(0));
+        assert!(!progress.end(Some(50), 51), "1 to 49 were not delivered");
+        assert!(!progress.end(None, 51));
+        assert_eq!(progress.frontier(), Some(1));
+        progress.leaving = true;
+        assert!(!progress.end(Some(1), 51), "who has it next finds the end");
+        assert_eq!(progress.frontier(), Some(1));
+        progress.leaving = false;
+        assert!(progress.end(Some(1), 51));
+        assert_eq!(progress.frontier(), Some(51));
+        let mut unknown = Progress::new(1, None);
+        assert!(unknown.end(None, 7));
+        assert_eq!(unknown.frontier(), Some(7));
+    }
+
+    #[test]
+    fn a_log_that_begins_again_is_committed_again() {
+        let mut progress = Progress::new(1, Some(100));
+        assert!(progress.deliver(3) && progress.settle(3));
+        assert_eq!(progress.to_commit(), Some(4));
+        progress.committing(4);
+        progress.committed(4);
+        assert!(progress.is_committed());
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Poller {
             let owned = Owned {
                 epoch,
                 start: places.get(partition).and_then(start),
-                next: None,
+                next: places.get(partition).and_then(start),
                 seen_end: false,
             };
             self.owned.insert(*partition, owned);

@@ -92,7 +92,7 @@ struct Owned {
     start: Option<i64>,
     /// Behind what was fetched last.
     next: Option<i64>,
-    /// It was fetched to its end, once at least.
+    /// The client has told its end since the last delivery and the last pause.
     seen_end: bool,
 }
 
@@ -221,6 +221,7 @@ impl Poller {
                         continue;
                     };
                     owned.next = Some(offset + 1);
+                    owned.seen_end = false;
                     let envelope = headers::decode(&record);
                     self.ahead += 1;
                     self.ahead_bytes += envelope.size();
@@ -292,6 +293,8 @@ impl Poller {
         let ours: Vec<_> = self.owned.keys().copied().collect();
         if full && !self.paused && !ours.is_empty() {
             self.paused = true;
+            // What the client had fetched is gone, and its ends with it.
+            self.forget_ends();
             let _ = self.consumer.pause(&self.list(&ours));
         } else if room && self.paused {
             self.paused = false;
@@ -307,18 +310,26 @@ impl Poller {
         list
     }
 
+    fn forget_ends(&mut self) {
+        for owned in self.owned.values_mut() {
+            owned.seen_end = false;
+        }
+    }
+
     /// The log ended there, and all before was taken: a marker, or what was deleted, is nothing to wait for.
-    fn at_end(&self, ends: Vec<(i32, i64)>) {
+    fn at_end(&mut self, ends: Vec<(i32, i64)>) {
         for (partition, end) in ends {
-            let Some(owned) = self.owned.get(&partition) else {
+            let Some(owned) = self.owned.get_mut(&partition) else {
                 continue;
             };
             if owned.seen_end && owned.next.is_none_or(|next| next < end) {
                 self.wire.fetched.push(Fetched::End {
                     partition: partition as u32,
                     epoch: owned.epoch,
+                    seen: owned.next.map(|next| next as u64),
                     offset: end as u64,
                 });
+                owned.next = Some(end);
                 self.wire.task.wake();
             }
         }

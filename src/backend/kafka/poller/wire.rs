@@ -36,6 +36,8 @@ pub(in super::super) enum Fetched {
     End {
         partition: u32,
         epoch: u64,
+        /// Behind the last delivery, or where it began: who is not there has missed some, and must not skip them.
+        seen: Option<u64>,
         offset: u64,
     },
 }
