@@ -15,7 +15,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 /// | `TOPIC_AUTHORIZATION_FAILED`, `CLUSTER_AUTHORIZATION_FAILED` | we may not |
 /// | `INVALID_TOPIC_EXCEPTION`, local `UNKNOWN_TOPIC`, local `UNKNOWN_PARTITION` | there is no such place |
 /// | `INVALID_TIMESTAMP`, `INVALID_RECORD`, `UNSUPPORTED_FOR_MESSAGE_FORMAT`, `POLICY_VIOLATION` | refused for what it is, each time |
-/// | local `PURGE_QUEUE` | taken out of our queue before it was sent |
+///
+/// The client tells the last answer only. An envelope that was sent before and had no answer then may be stored, though a later attempt
+/// was refused with a code of the list: the refusal must have begun to hold in between. What was taken out of the queue
+/// (`PURGE_QUEUE`) is `Unknown`: it may have been sent before, and be back in the queue for another attempt.
 pub(super) fn outcome_of(code: Code) -> Outcome {
     let failure = failure_of(code);
     match code {
@@ -29,9 +32,24 @@ pub(super) fn outcome_of(code: Code) -> Outcome {
         | Code::InvalidTimestamp
         | Code::InvalidRecord
         | Code::UnsupportedForMessageFormat
-        | Code::PolicyViolation
-        | Code::PurgeQueue => Outcome::Rejected(failure),
+        | Code::PolicyViolation => Outcome::Rejected(failure),
         _ => Outcome::Unknown(failure),
+    }
+}
+
+/// What became of a publish that the broker has acknowledged. It says no offset of an envelope that came a second time, when
+/// it has forgotten where it put the first: there is no receipt without a position.
+pub(super) fn acked(partition: i32, offset: i64) -> Outcome {
+    match (u32::try_from(partition), u64::try_from(offset)) {
+        (Ok(partition), Ok(position)) => Outcome::Acked {
+            partition,
+            position,
+            duplicate: false,
+        },
+        _ => Outcome::Unknown(Failure::new(
+            FailureKind::Broker,
+            "Kafka: it is stored, and the broker did not say where",
+        )),
     }
 }
 
@@ -122,6 +140,7 @@ mod tests {
             Code::NotLeaderForPartition,
             Code::UnknownTopicOrPartition,
             Code::PurgeInflight,
+            Code::PurgeQueue,
             Code::Fatal,
             Code::KafkaStorageError,
             Code::Unknown,
@@ -133,10 +152,26 @@ mod tests {
             Code::TopicAuthorizationFailed,
             Code::InvalidTopic,
             Code::UnknownTopic,
-            Code::PurgeQueue,
         ] {
             assert!(matches!(outcome_of(code), Outcome::Rejected(_)), "{code:?}");
         }
+    }
+
+    #[test]
+    fn without_an_offset_there_is_no_receipt() {
+        for offset in [-1, -1001] {
+            assert!(matches!(acked(0, offset), Outcome::Unknown(_)), "{offset}");
+        }
+        let acked = acked(2, 7);
+        let place = matches!(
+            acked,
+            Outcome::Acked {
+                partition: 2,
+                position: 7,
+                ..
+            }
+        );
+        assert!(place, "{acked:?}");
     }
 
     #[test]

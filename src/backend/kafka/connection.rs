@@ -99,7 +99,7 @@ impl backend::Connection for KafkaConnection {
     }
 
     async fn take_over(&self, lost: &Self) {
-        // A client that has failed for good sends nothing again. What it had is settled: nobody can tell, or surely not sent.
+        // A client that has failed for good sends nothing again. What it had is settled: nobody can tell.
         lost.pipe.purge();
     }
 

@@ -10,7 +10,7 @@ use super::log::{self, Trouble};
 use super::native;
 use super::options::Options;
 use super::threads::{self, Ends};
-use crate::backend::{self, Host, Outcome, Slot, partition_of};
+use crate::backend::{self, Host, Slot, partition_of};
 use crate::config::Durability;
 use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind};
@@ -294,11 +294,7 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, report: &DeliveryResult<'_>, opaque: usize) {
         let outcome = match report {
-            Ok(record) => Outcome::Acked {
-                partition: record.partition() as u32,
-                position: record.offset() as u64,
-                duplicate: false,
-            },
+            Ok(record) => codes::acked(record.partition(), record.offset()),
             Err((error, record)) => {
                 let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
                 let outcome = codes::outcome_of(code);
