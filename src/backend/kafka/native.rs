@@ -18,6 +18,8 @@ struct Fixed {
 
 /// When a member counts as gone of which its broker has heard nothing, if nobody says otherwise: the client's default.
 const SESSION: Duration = Duration::from_secs(45);
+/// Between an instance, that does not have it, and the topic.
+pub(super) const INSTANCE_END: &str = "--";
 /// Longer than that nobody is silent and sure.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -51,6 +53,11 @@ const FIXED: &[Fixed] = &[
         names: &["message.timeout.ms", "delivery.timeout.ms"],
         fine: &[],
         breaks: "G1: every publish has an outcome in bounded time; Options::publish_timeout sets it",
+    },
+    Fixed {
+        names: &["delivery.report.only.error"],
+        fine: &["false"],
+        breaks: "G1: an envelope that is stored would have no outcome",
     },
     Fixed {
         names: &["isolation.level"],
@@ -144,8 +151,8 @@ pub(super) fn producer(options: &Options, slots: usize) -> ClientConfig {
             "request.timeout.ms",
             millis((options.publish_timeout / 4).max(Duration::from_secs(1))),
         )
-        // There is a place for every slot, and the bytes are the bus's to count: the queue is never what is full first.
-        .set("queue.buffering.max.messages", (slots + 1).to_string())
+        // There is a place for every slot, twice, since a report that was taken frees its place later than its slot; and the bytes are the bus's to count: the queue is never what is full first.
+        .set("queue.buffering.max.messages", (2 * slots + 1).to_string())
         .set("queue.buffering.max.kbytes", i32::MAX.to_string())
         // What is too large is for the topic to say.
         .set("message.max.bytes", "104857600")
@@ -212,7 +219,10 @@ pub(super) fn consumer(options: &Options, group: &str, topic: &str) -> ClientCon
     };
     if let Some(instance) = &options.instance {
         // A process may read several topics in one group, each as a member of its own.
-        config.set("group.instance.id", format!("{instance}-{topic}"));
+        config.set(
+            "group.instance.id",
+            format!("{instance}{INSTANCE_END}{topic}"),
+        );
     }
     native(options, config)
 }
@@ -258,6 +268,7 @@ mod tests {
             ("partitioner", "consistent", "G3"),
             ("message.timeout.ms", "0", "G1"),
             ("transactional.id", "t", "G1"),
+            ("delivery.report.only.error", "true", "G1"),
             ("isolation.level", "read_uncommitted", "aborted"),
             ("allow.auto.create.topics", "true", "G8"),
             ("auto.offset.reset", "latest", "offset_reset"),

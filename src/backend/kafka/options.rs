@@ -216,7 +216,7 @@ impl Options {
     }
 
     /// Static membership: under this name the process is the same member of its groups after a restart, and keeps its partitions
-    /// if it is back within the session timeout. Each process of a group needs another name.
+    /// if it is back within the session timeout. Each process of a group needs another name, without `--` in it or `-` at its end.
     pub fn instance(mut self, name: impl Into<String>) -> Self {
         self.instance = Some(name.into());
         self
@@ -295,6 +295,12 @@ impl Options {
         if self.instance.as_deref() == Some("") {
             return refuse("instance", "it is empty");
         }
+        if let Some(instance) = &self.instance
+            && (instance.contains(native::INSTANCE_END) || instance.ends_with('-'))
+        {
+            // What is made of it and a topic would be another's, too.
+            return refuse("instance", "`--` cannot be in it, nor `-` be its end");
+        }
         for (setting, value, least) in [
             ("commit_every", self.commit_every, 1),
             ("connect_timeout", self.connect_timeout, 1),
@@ -355,6 +361,8 @@ mod tests {
             (fine().in_sync_min(0), "in_sync_min"),
             (fine().fetch_bytes(1), "fetch_bytes"),
             (fine().instance(""), "instance"),
+            (fine().instance("a--b"), "instance"),
+            (fine().instance("a-"), "instance"),
             (fine().publish_timeout(Duration::ZERO), "publish_timeout"),
             (fine().commit_every(Duration::ZERO), "commit_every"),
         ] {
