@@ -10,7 +10,7 @@ use super::options::Options;
 use super::produce::{Pipe, Route};
 use super::{ensure, subscribe, threads};
 use crate::backend::{self, Host, Slot, SubscribeRequest};
-use crate::config::TopicConfig;
+use crate::config::{Ensure, TopicConfig};
 use crate::envelope::Envelope;
 use crate::error::{ConfigureError, ConnectError, Failure, FailureKind, SubscribeError};
 use crate::metrics::ClientNumbers;
@@ -79,7 +79,19 @@ impl backend::Connection for KafkaConnection {
             topic: config.name.clone(),
             failure,
         })?;
-        ensure::ensure(&admin, &self.options, &*self.host, config).await
+        let route = ensure::ensure(&admin, &self.options, &*self.host, config).await?;
+        if config.ensure != Ensure::Skip {
+            let (client, limit) = (self.pipe.client(), self.options.request_timeout);
+            let topic = config.name.clone();
+            let seen = threads::off("clearway-kafka-see", move || {
+                Pipe::see(&client, &topic, limit);
+            });
+            seen.await.map_err(|failure| ConfigureError::Failed {
+                topic: config.name.clone(),
+                failure,
+            })?;
+        }
+        Ok(route)
     }
 
     async fn subscribe(&self, request: SubscribeRequest) -> Result<KafkaConsumer, SubscribeError> {
@@ -100,7 +112,12 @@ impl backend::Connection for KafkaConnection {
 
     async fn take_over(&self, lost: &Self) {
         // A client that has failed for good sends nothing again. What it had is settled: nobody can tell.
-        lost.pipe.purge();
+        let client = lost.pipe.client();
+        let purged = threads::off("clearway-kafka-purge", move || Pipe::purge(&client)).await;
+        if let Err(failure) = purged {
+            // Then their time runs out.
+            tracing::warn!(backend = NAME, %failure, "what a lost client had is not taken back");
+        }
     }
 
     async fn close(&self, limit: Duration) {

@@ -129,12 +129,6 @@ impl KafkaConsumer {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Incoming<Token>, Failure>> {
         self.handle.wire.task.register(cx.waker());
-        if self.closed.poll_heard(cx).is_ready() {
-            return Poll::Ready(Err(Failure::new(
-                FailureKind::Disconnected,
-                "the connection was closed",
-            )));
-        }
         loop {
             self.hear();
             if let Some(incoming) = self.news.pop_front() {
@@ -150,7 +144,10 @@ impl KafkaConsumer {
                 return Poll::Ready(Ok(incoming));
             }
             if self.news.is_empty() && !self.poll_commit(cx) {
-                return Poll::Pending;
+                self.hear_end(cx);
+                if self.failed.is_none() {
+                    return Poll::Pending;
+                }
             }
         }
     }

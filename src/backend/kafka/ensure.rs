@@ -51,12 +51,8 @@ pub(super) async fn ensure(
     host: &dyn Host,
     config: &TopicConfig,
 ) -> Result<Route, ConfigureError> {
-    if config.ensure == Ensure::Skip {
-        return Ok(route(
-            config,
-            config.partitions.unwrap_or(1),
-            Durability::Volatile,
-        ));
+    if let (Ensure::Skip, Some(partitions)) = (config.ensure, config.partitions) {
+        return Ok(route(config, partitions, Durability::Volatile));
     }
     let own = BTreeMap::new();
     let mut ensuring = Ensuring {
@@ -83,7 +79,9 @@ impl Ensuring<'_> {
         for _ in 0..ROUNDS {
             let Some(found) = self.look().await? else {
                 match (&done, self.config.ensure) {
-                    (Done::Nothing, Ensure::ValidateOnly) => return Err(self.missing()),
+                    (Done::Nothing, Ensure::ValidateOnly | Ensure::Skip) => {
+                        return Err(self.missing());
+                    }
                     // Made or changed, and the broker that was asked has not heard of it yet; or deleted since, and made again.
                     _ => {
                         if self.create().await? {
@@ -94,6 +92,10 @@ impl Ensuring<'_> {
                 self.host.runtime().sleep(PAUSE).await;
                 continue;
             };
+            if self.config.ensure == Ensure::Skip {
+                // Only which partition a key is in was to be known: that is the same for every client.
+                return Ok(route(self.config, found.partitions, Durability::Volatile));
+            }
             let differences = plan::compare(self.config, self.options, &found);
             let may_change = self.config.ensure == Ensure::CreateOrUpdate
                 || matches!(done, Done::Created) && self.config.ensure == Ensure::CreateOnly;
@@ -153,6 +155,7 @@ impl Ensuring<'_> {
             OwnedResourceSpecifier::Topic(_)
         ));
         let mut settings = BTreeMap::new();
+        self.own.clear();
         for entry in resource.entries {
             let Some(value) = entry.value else {
                 continue;

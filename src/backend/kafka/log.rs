@@ -44,6 +44,11 @@ impl Trouble {
         }
     }
 
+    /// It has got in: what was before counts no more.
+    pub(super) fn clear(&self) {
+        *self.0.lock() = None;
+    }
+
     /// Why it does not get in, if a broker said no.
     pub(super) fn refusal(&self) -> Option<Failure> {
         let last = self.0.lock();
@@ -80,5 +85,8 @@ mod tests {
         trouble.note(&KafkaError::Global(Code::AllBrokersDown), "1/1 down");
         let refusal = trouble.refusal().expect("it was refused");
         assert_eq!(refusal.to_string(), "wrong password");
+        trouble.clear();
+        trouble.note(&KafkaError::Global(Code::AllBrokersDown), "1/1 down");
+        assert!(trouble.refusal().is_none(), "it has got in since");
     }
 }

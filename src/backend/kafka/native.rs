@@ -20,6 +20,8 @@ struct Fixed {
 const SESSION: Duration = Duration::from_secs(45);
 /// Between an instance, that does not have it, and the topic.
 pub(super) const INSTANCE_END: &str = "--";
+/// The client's default of `max.poll.interval.ms`.
+const POLL_INTERVAL: Duration = Duration::from_secs(300);
 /// Longer than that nobody is silent and sure.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -237,6 +239,13 @@ pub(super) fn silence(options: &Options) -> Duration {
         (None, _) => SESSION,
     };
     (session / 3).min(SILENCE)
+}
+
+/// So long the broker waits for a member in a rebalance.
+pub(super) fn poll_interval(options: &Options) -> Duration {
+    let named = options.native.get("max.poll.interval.ms");
+    let named = named.and_then(|ms| ms.parse().ok());
+    named.map_or(POLL_INTERVAL, Duration::from_millis)
 }
 
 /// The user's own come last.

@@ -249,7 +249,8 @@ impl Options {
     }
 
     /// How long a partition that goes to another member is held back for handlers that still run. 10 s if not set. What they
-    /// have not answered then comes again at the other member.
+    /// have not answered then comes again at the other member. At most half of librdkafka's `max.poll.interval.ms`, which is 5 minutes
+    /// if not set.
     pub fn hand_over_limit(mut self, limit: Duration) -> Self {
         self.hand_over_limit = limit;
         self
@@ -300,6 +301,14 @@ impl Options {
         {
             // What is made of it and a topic would be another's, too.
             return refuse("instance", "`--` cannot be in it, nor `-` be its end");
+        }
+        let longest = native::poll_interval(self) / 2;
+        if self.hand_over_limit > longest {
+            let reason = format!(
+                "{:?} is more than half of `max.poll.interval.ms`: the broker puts out who takes so long; {longest:?} is the longest",
+                self.hand_over_limit
+            );
+            return refuse("hand_over_limit", &reason);
         }
         for (setting, value, least) in [
             ("commit_every", self.commit_every, 1),
@@ -360,6 +369,10 @@ mod tests {
             (fine().replicas(0), "replicas"),
             (fine().in_sync_min(0), "in_sync_min"),
             (fine().fetch_bytes(1), "fetch_bytes"),
+            (
+                fine().hand_over_limit(Duration::from_secs(151)),
+                "hand_over_limit",
+            ),
             (fine().instance(""), "instance"),
             (fine().instance("a--b"), "instance"),
             (fine().instance("a-"), "instance"),

@@ -20,6 +20,7 @@ use crate::signal::Signal;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
 use rdkafka::{ClientContext, Statistics};
 use std::sync::Arc;
@@ -34,6 +35,8 @@ const _: () = assert!(
 
 /// How long the thread waits for reports at a time. So long it may take to hear that it is to end.
 const POLL: Duration = Duration::from_millis(25);
+/// Between two looks at a topic that the client does not see yet.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long reports of what was taken out of the queue may take to come.
 const PURGE_LIMIT: Duration = Duration::from_millis(500);
 
@@ -55,7 +58,7 @@ impl backend::Route for Route {
     }
 }
 
-type Client = BaseProducer<Reports>;
+pub(super) type Client = BaseProducer<Reports>;
 
 /// The producing half of a connection.
 pub(super) struct Pipe {
@@ -151,7 +154,40 @@ impl Pipe {
             delivery_opaque: slot.to_bits() as usize,
         };
         // Not taken: surely not sent.
-        (client.send(record)).map_err(|(error, _)| codes::failure(&error))
+        (client.send(record)).map_err(|(error, _)| {
+            let failure = codes::failure(&error);
+            if failure.kind() == FailureKind::NoTopic {
+                self.host.topic_missing(&route.topic);
+            }
+            failure
+        })
+    }
+
+    /// Has the client look at a topic that is there, and waits until it sees it: one that it has missed would be refused until it looks
+    /// by itself. Blocks. What is not seen within the limit is for the publishes to say.
+    pub(super) fn see(client: &ArcCell<Option<Client>>, topic: &str, limit: Duration) {
+        let client = client.load();
+        let Some(client) = client.as_ref() else {
+            return;
+        };
+        let is_there = |metadata: &Metadata| {
+            let mut topics = metadata.topics().iter();
+            topics.any(|at| at.name() == topic && at.error().is_none())
+        };
+        let tries = (limit.as_millis() / LOOK_EVERY.as_millis()).max(1);
+        for _ in 0..tries {
+            let metadata = client.client().fetch_metadata(Some(topic), limit);
+            match metadata {
+                Ok(metadata) if is_there(&metadata) => return,
+                Ok(_) => thread::park_timeout(LOOK_EVERY),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// For who looks or purges on a thread of its own.
+    pub(super) fn client(&self) -> Arc<ArcCell<Option<Client>>> {
+        self.client.clone()
     }
 
     /// Waits until a broker has answered, so long at most. Blocks.
@@ -160,7 +196,10 @@ impl Pipe {
         let cluster =
             (client.as_ref().as_ref()).and_then(|client| client.client().fetch_cluster_id(limit));
         match cluster {
-            Some(_) => Ok(()),
+            Some(_) => {
+                self.state.trouble.clear();
+                Ok(())
+            }
             None => {
                 Err(self.state.trouble.last().unwrap_or_else(|| {
                     Failure::new(FailureKind::TimedOut, "no broker has answered")
@@ -169,9 +208,9 @@ impl Pipe {
         }
     }
 
-    /// Takes out what is in the client's queue or on its way: each gets its report.
-    pub(super) fn purge(&self) {
-        if let Some(client) = self.client.load().as_ref() {
+    /// Takes out what is in the client's queue or on its way: each gets its report. Blocks.
+    pub(super) fn purge(client: &ArcCell<Option<Client>>) {
+        if let Some(client) = client.load().as_ref() {
             client.purge(PurgeConfig::default().queue().inflight());
         }
     }

@@ -2,9 +2,10 @@
 
 use super::progress::Progress;
 use super::{CONFIRM_AGAIN, KafkaConsumer};
-use crate::backend::kafka::poller::News;
+use crate::backend::kafka::poller::{Assigned, News};
 use crate::backend::{Incoming, Position};
 use crate::error::{Failure, FailureKind};
+use std::task::Context;
 
 impl KafkaConsumer {
     /// Hears what has happened.
@@ -46,23 +47,37 @@ impl KafkaConsumer {
                 News::Failed(failure) => self.failed = Some(failure),
             }
         }
-        if self.failed.is_none() && self.handle.wire.ended.said().is_some() {
-            self.failed = Some(Failure::new(
-                FailureKind::Disconnected,
-                "the consumer's thread has ended",
-            ));
-        }
     }
 
-    pub(super) fn assigned(&mut self, epoch: u64, partitions: &[(u32, Option<u64>)]) {
-        for (partition, start) in partitions {
-            let progress = Progress::new(epoch, *start);
-            self.partitions.insert(*partition, progress);
+    /// What ends it, and is told by nobody: the connection is closed, or the thread has ended. Looked at before it waits, and not at each
+    /// delivery.
+    pub(super) fn hear_end(&mut self, cx: &mut Context<'_>) {
+        if self.failed.is_some() {
+            return;
+        }
+        let text = if self.closed.poll_heard(cx).is_ready() {
+            "the connection was closed"
+        } else if self.handle.wire.ended.said().is_some() {
+            "the consumer's thread has ended"
+        } else {
+            return;
+        };
+        self.failed = Some(Failure::new(FailureKind::Disconnected, text));
+    }
+
+    pub(super) fn assigned(&mut self, epoch: u64, partitions: &[Assigned]) {
+        for at in partitions {
+            let progress = Progress::new(epoch, at.start, at.is_committed);
+            self.partitions.insert(at.partition, progress);
         }
         self.news.push_back(Incoming::Assigned {
-            partitions: partitions.iter().map(|(partition, _)| *partition).collect(),
+            partitions: partitions.iter().map(|at| at.partition).collect(),
             epoch,
         });
+        if partitions.iter().any(|at| !at.is_committed) {
+            // So that the next member begins at the same place.
+            self.commit();
+        }
     }
 
     pub(super) fn committed(&mut self, partition: u32, offset: u64) {

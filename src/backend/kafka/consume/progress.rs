@@ -26,16 +26,17 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Begins at `start`, if that is known.
-    pub(super) fn new(epoch: u64, start: Option<u64>) -> Self {
+    /// Begins at `start`, if that is known, and the broker has that as the group's commit if it `is_committed`.
+    pub(super) fn new(epoch: u64, start: Option<u64>, is_committed: bool) -> Self {
+        let committed = start.filter(|_| is_committed);
         Self {
             epoch,
             leaving: false,
             out: VecDeque::new(),
             settled: 0,
             next: start,
-            sent: start,
-            confirmed: start,
+            sent: committed,
+            confirmed: committed,
             to_confirm: Vec::new(),
         }
     }
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_gap_does_not_stall() {
-        let mut progress = Progress::new(1, Some(2));
+        let mut progress = Progress::new(1, Some(2), true);
         assert_eq!(progress.frontier(), Some(2));
         for offset in [5, 6, 8] {
             assert!(progress.deliver(offset));
@@ -164,7 +165,7 @@ mod tests {
     /// What is dropped because its partition is leaving is not skipped by the end behind it.
     #[test]
     fn an_end_counts_only_behind_the_last_delivery() {
-        let mut progress = Progress::new(1, Some(0));
+        let mut progress = Progress::new(1, Some(0), true);
         assert!(progress.deliver(0) && progress.settle(0));
         assert!(!progress.end(Some(50), 51), "1 to 49 were not delivered");
         assert!(!progress.end(None, 51));
@@ -175,14 +176,26 @@ mod tests {
         progress.leaving = false;
         assert!(progress.end(Some(1), 51));
         assert_eq!(progress.frontier(), Some(51));
-        let mut unknown = Progress::new(1, None);
+        let mut unknown = Progress::new(1, None, true);
         assert!(unknown.end(None, 7));
         assert_eq!(unknown.frontier(), Some(7));
     }
 
+    /// Members would disagree about where the group begins, if nobody told the broker.
+    #[test]
+    fn a_start_that_is_not_committed_is_committed_at_once() {
+        let mut kept = Progress::new(1, Some(7), false);
+        assert_eq!(kept.to_commit(), Some(7));
+        assert!(!kept.is_committed());
+        kept.committing(7);
+        kept.committed(7);
+        assert!(kept.to_commit().is_none() && kept.is_committed());
+        assert_eq!(Progress::new(1, Some(7), true).to_commit(), None);
+    }
+
     #[test]
     fn a_log_that_begins_again_is_committed_again() {
-        let mut progress = Progress::new(1, Some(100));
+        let mut progress = Progress::new(1, Some(100), true);
         assert!(progress.deliver(3) && progress.settle(3));
         assert_eq!(progress.to_commit(), Some(4));
         progress.committing(4);
@@ -192,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_is_not_out_is_not_settled() {
-        let mut progress = Progress::new(1, None);
+        let mut progress = Progress::new(1, None, true);
         assert_eq!((progress.frontier(), progress.to_commit()), (None, None));
         assert!(!progress.settle(1));
         assert!(progress.deliver(1) && !progress.deliver(1));
@@ -201,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_commit_that_failed_is_told_again() {
-        let mut progress = Progress::new(1, Some(0));
+        let mut progress = Progress::new(1, Some(0), true);
         progress.deliver(0);
         progress.settle(0);
         assert_eq!(progress.to_commit(), Some(1));
@@ -217,7 +230,7 @@ mod tests {
 
     #[test]
     fn what_is_below_a_commit_is_confirmed() {
-        let mut progress = Progress::new(1, Some(0));
+        let mut progress = Progress::new(1, Some(0), true);
         for offset in 0..3 {
             progress.deliver(offset);
         }
@@ -244,7 +257,7 @@ mod tests {
             gaps in proptest::collection::vec(1_u64..5, 1..40),
             order in proptest::collection::vec(any::<proptest::sample::Index>(), 0..40),
         ) {
-            let mut progress = Progress::new(1, Some(0));
+            let mut progress = Progress::new(1, Some(0), true);
             let mut offset = 0;
             let offsets: Vec<u64> = gaps.iter().map(|gap| { offset += gap; offset }).collect();
             for offset in &offsets {

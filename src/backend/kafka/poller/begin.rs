@@ -1,7 +1,11 @@
 //! Begin: where a group that is new starts, settled before its first member joins.
 //!
 //! The place is committed, so that every member finds the same one, whenever it joins and whatever was published meanwhile. A group that
-//! has members for other topics takes no commit of an outsider: then the place is kept here and given along with the assignment.
+//! has members for other topics takes no commit of an outsider: then the place is kept here, given along with the assignment, and
+//! committed by the member that has the partition, before anything of it is settled.
+//!
+//! The broker has no commit that counts only if there is none yet. So it is asked once more directly before; what is left is a member
+//! that is new, too, and handles and commits between that look and our commit: what it handled comes again.
 
 use super::Start;
 use super::context::Context;
@@ -20,7 +24,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 
 type Client = BaseConsumer<Context>;
 
-/// Where the group begins in each partition, if it is new; empty if it is not. Blocks.
+/// Where the group begins in each partition, if it is new and the broker did not take that place; empty otherwise. Blocks.
 pub(super) fn begin(consumer: &Client, start: &Start) -> Result<BTreeMap<i32, i64>, Failure> {
     let (topic, limit) = (&*start.topic, start.options.request_timeout);
     let partitions = partitions_of(consumer, topic, limit)?;
@@ -29,7 +33,7 @@ pub(super) fn begin(consumer: &Client, start: &Start) -> Result<BTreeMap<i32, i6
     }
     // Of a topic that was just made not every broker has heard.
     let until = start.host.runtime().now() + limit;
-    let places = loop {
+    let mut places = loop {
         match places(consumer, topic, &partitions, start.start, limit) {
             Err(failure) if failure.is_retryable() && start.host.runtime().now() < until => {
                 thread::park_timeout(AGAIN);
@@ -37,7 +41,11 @@ pub(super) fn begin(consumer: &Client, start: &Start) -> Result<BTreeMap<i32, i6
             places => break places?,
         }
     };
-    commit(consumer, start, &places)?;
+    let has = commit(consumer, start, &places)?;
+    places.retain(|partition, _| !has.contains_key(partition));
+    if !places.is_empty() {
+        tracing::debug!(topic = %start.topic, group = %start.group, "where it begins is kept here");
+    }
     Ok(places)
 }
 
@@ -62,6 +70,8 @@ fn partitions_of(consumer: &Client, topic: &str, limit: Duration) -> Result<Vec<
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => return Err(no_topic()),
         Some(code) => return Err(codes::failure_of(code)),
     }
+    // It has let us in, whatever it said before.
+    consumer.context().noted.trouble.clear();
     Ok(found.partitions().iter().map(|at| at.id()).collect())
 }
 
@@ -149,21 +159,27 @@ fn offsets_at(
 }
 
 /// Commits where the group begins. The broker takes that from an outsider as long as the group has no members; if it has some, they
-/// have a say, and the place is kept by us.
-fn commit(consumer: &Client, start: &Start, places: &BTreeMap<i32, i64>) -> Result<(), Failure> {
+/// have a say, and the place is kept by us. Says what the broker has then.
+fn commit(
+    consumer: &Client,
+    start: &Start,
+    places: &BTreeMap<i32, i64>,
+) -> Result<BTreeMap<i32, i64>, Failure> {
+    let partitions: Vec<_> = places.keys().copied().collect();
+    let limit = start.options.request_timeout;
+    // Another that is new may have begun meanwhile.
+    let has = committed(consumer, &start.topic, &partitions, limit)?;
+    let missing = places.iter().filter(|(at, _)| !has.contains_key(at));
     let mut list = TopicPartitionList::new();
-    for (partition, offset) in places {
+    for (partition, offset) in missing {
         let added = list.add_partition_offset(&start.topic, *partition, Offset::Offset(*offset));
         added.map_err(|error| codes::failure(&error))?;
+    }
+    if list.count() == 0 {
+        return Ok(has);
     }
     let sent = consumer.commit(&list, CommitMode::Async);
     drop(list);
     sent.map_err(|error| codes::failure(&error))?;
-    let partitions: Vec<_> = places.keys().copied().collect();
-    let limit = start.options.request_timeout;
-    let has = committed(consumer, &start.topic, &partitions, limit)?;
-    if has.len() < places.len() {
-        tracing::debug!(topic = %start.topic, group = %start.group, "where it begins is kept here");
-    }
-    Ok(())
+    committed(consumer, &start.topic, &partitions, limit)
 }

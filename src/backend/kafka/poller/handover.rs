@@ -6,17 +6,41 @@
 //!
 //! | what | in which order |
 //! |---|---|
-//! | revoked | pause, tell the task, wait for its release, commit and see that it counts, un-assign |
+//! | revoked | pause, tell the task, wait for its release, commit and ask what the broker has, un-assign, whatever it has: what it does not have comes again |
 //! | revoked, and the limit is over | void their answers, un-assign; what was answered is committed already |
 //! | lost | void their answers, un-assign, and no commit: another may have it |
 //! | assigned while a hand-over waits | the hand-over is superseded: un-assigned before the new assignment, never after |
 
-use super::begin;
-use super::{News, Owned, Poller};
+use super::{Assigned, News, Owned, Poller, begin, codes};
+use crate::error::Failure;
 use rdkafka::consumer::{Consumer as _, RebalanceProtocol};
+use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// Where an assigned partition begins.
+enum Place {
+    /// At the group's commit.
+    Committed(i64),
+    /// Where the group was told to, and the broker does not have it.
+    Kept(i64),
+    /// With the oldest that is kept.
+    Beginning,
+}
+
+impl Place {
+    fn start(&self) -> Option<i64> {
+        match self {
+            Self::Committed(offset) | Self::Kept(offset) => Some(*offset),
+            Self::Beginning => None,
+        }
+    }
+
+    fn offset(&self) -> Offset {
+        self.start().map_or(Offset::Beginning, Offset::Offset)
+    }
+}
 
 /// Partitions on their way to others.
 pub(super) struct Handover {
@@ -55,12 +79,14 @@ impl Poller {
         self.abandon_handovers();
         let protocol = self.consumer.rebalance_protocol();
         let cooperative = matches!(protocol, RebalanceProtocol::Cooperative);
-        let places = self.places(partitions);
+        let (places, unknown) = match self.places(partitions) {
+            Ok(places) => (places, None),
+            // Answered all the same, with nothing: who goes on from a place that nobody knows leaves something out.
+            Err(failure) => (BTreeMap::new(), Some(failure)),
+        };
         let mut list = TopicPartitionList::new();
-        for partition in partitions {
-            // Without a place the client looks for one by itself.
-            let place = places.get(partition).copied().unwrap_or(Offset::Invalid);
-            let _ = list.add_partition_offset(&self.topic, *partition, place);
+        for (partition, place) in &places {
+            let _ = list.add_partition_offset(&self.topic, *partition, place.offset());
         }
         let assigned = if cooperative {
             self.consumer.incremental_assign(&list)
@@ -68,8 +94,10 @@ impl Poller {
             self.consumer.assign(&list)
         };
         drop(list);
-        if let Err(error) = assigned {
-            tracing::error!(topic = %self.topic, %error, ?partitions, "an assignment was not taken");
+        let refused = assigned.err().map(|error| codes::failure(&error));
+        if let Some(failure) = unknown.or(refused) {
+            tracing::error!(topic = %self.topic, %failure, ?partitions, "an assignment was not taken");
+            return self.fail(failure);
         }
         if partitions.is_empty() {
             return;
@@ -79,24 +107,19 @@ impl Poller {
             *epochs += 1;
             *epochs
         };
-        let start = |place: &Offset| match place {
-            Offset::Offset(offset) => Some(*offset),
-            _ => None,
-        };
-        let told = partitions
-            .iter()
-            .map(|at| {
-                (
-                    *at as u32,
-                    places.get(at).and_then(start).map(|at| at as u64),
-                )
-            })
-            .collect();
+        let start = |at: &i32| places.get(at).and_then(Place::start);
+        let told = partitions.iter().map(|at| Assigned {
+            partition: *at as u32,
+            start: start(at).map(|start| start as u64),
+            is_committed: matches!(places.get(at), Some(Place::Committed(_))),
+        });
+        let told = told.collect();
         for partition in partitions {
+            let start = start(partition);
             let owned = Owned {
                 epoch,
-                start: places.get(partition).and_then(start),
-                next: places.get(partition).and_then(start),
+                start,
+                next: start,
                 seen_end: false,
             };
             self.owned.insert(*partition, owned);
@@ -117,25 +140,19 @@ impl Poller {
     }
 
     /// Where each begins: at the group's commit, or where a new group was told to.
-    fn places(&self, partitions: &[i32]) -> BTreeMap<i32, Offset> {
+    fn places(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Place>, Failure> {
         if partitions.is_empty() {
-            return BTreeMap::new();
+            return Ok(BTreeMap::new());
         }
         let limit = self.options.request_timeout;
-        let committed = begin::committed(&self.consumer, &self.topic, partitions, limit);
-        let committed = match committed {
-            Ok(committed) => committed,
-            Err(failure) => {
-                tracing::warn!(topic = %self.topic, %failure, "the group's place is not known yet");
-                return BTreeMap::new();
-            }
-        };
-        let place = |at: &i32| match committed.get(at).or_else(|| self.starts.get(at)) {
-            Some(offset) => Offset::Offset(*offset),
+        let committed = begin::committed(&self.consumer, &self.topic, partitions, limit)?;
+        let place = |at: &i32| match (committed.get(at), self.starts.get(at)) {
+            (Some(offset), _) => Place::Committed(*offset),
+            (None, Some(offset)) => Place::Kept(*offset),
             // The topic has grown since the group began: all of it is new.
-            None => Offset::Beginning,
+            (None, None) => Place::Beginning,
         };
-        partitions.iter().map(|at| (*at, place(at))).collect()
+        Ok(partitions.iter().map(|at| (*at, place(at))).collect())
     }
 
     /// Gives back what was revoked, in its time.
@@ -230,15 +247,27 @@ impl Poller {
         }
     }
 
-    fn unassign(&self, partitions: &[i32]) {
+    fn unassign(&mut self, partitions: &[i32]) {
         let done = match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => {
-                self.consumer.incremental_unassign(&self.list(partitions))
-            }
+            RebalanceProtocol::Cooperative => self.unassign_each(partitions),
             _ => self.consumer.unassign(),
         };
         if let Err(error) = done {
-            tracing::warn!(topic = %self.topic, %error, ?partitions, "un-assigning");
+            tracing::error!(topic = %self.topic, %error, ?partitions, "un-assigning");
+            self.fail(codes::failure(&error));
         }
+    }
+
+    /// Those of them that are assigned: a revocation that superseded another has met some that were gone.
+    fn unassign_each(&self, partitions: &[i32]) -> Result<(), KafkaError> {
+        let assigned = self.consumer.assignment()?;
+        let assigned: BTreeSet<i32> = assigned
+            .elements()
+            .iter()
+            .map(|at| at.partition())
+            .collect();
+        let left = partitions.iter().copied();
+        let left: Vec<i32> = left.filter(|at| assigned.contains(at)).collect();
+        self.consumer.incremental_unassign(&self.list(&left))
     }
 }

@@ -20,7 +20,6 @@ use super::connect::refused_failure;
 use super::headers;
 use super::native;
 use super::options::Options;
-use super::threads::Ends;
 use crate::backend::{Host, StartAt};
 use crate::error::{Failure, FailureKind};
 use crate::protocol::sync::Mutex;
@@ -37,7 +36,7 @@ use std::thread;
 use std::time::Duration;
 use sure::Sure;
 
-pub(super) use wire::{Commit, Fetched, News, Order, Reply, Wire};
+pub(super) use wire::{Assigned, Commit, Fetched, News, Order, Reply, Wire};
 
 /// How long the thread sleeps at most.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -61,7 +60,28 @@ pub(super) struct Start {
     pub(super) ready: Arc<Reply<()>>,
 }
 
+/// Says that the thread has ended, however it came to that.
+struct Tells(Arc<Wire>);
+
+impl Drop for Tells {
+    fn drop(&mut self) {
+        self.0.ended.say(());
+        self.0.task.wake();
+    }
+}
+
+/// From its drop on a rebalance is answered at once.
+struct Closes(Arc<Noted>);
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 struct Poller {
+    /// Before the client: after a panic nobody else answers what its end asks.
+    _closes: Closes,
     consumer: BaseConsumer<Context>,
     noted: Arc<Noted>,
     options: Arc<Options>,
@@ -99,8 +119,8 @@ struct Owned {
 impl Start {
     /// The thread.
     pub(super) fn run(self) {
-        let _ends = Ends(self.wire.ended.clone());
-        let (wire, ready) = (self.wire.clone(), self.ready.clone());
+        let _ends = Tells(self.wire.clone());
+        let ready = self.ready.clone();
         match self.begin() {
             Ok(poller) => {
                 ready.give(Ok(()));
@@ -108,7 +128,6 @@ impl Start {
             }
             Err(failure) => ready.give(Err(failure)),
         }
-        wire.task.wake();
     }
 
     fn begin(self) -> Result<Poller, Failure> {
@@ -130,6 +149,7 @@ impl Start {
         let silence = native::silence(&self.options);
         let (sure, member) = (Sure::new(silence, runtime.now()), runtime.random());
         Ok(Poller {
+            _closes: Closes(noted.clone()),
             sure,
             member,
             consumer,
@@ -281,6 +301,11 @@ impl Poller {
             ),
             _ => codes::failure(error),
         };
+        self.fail(failure);
+    }
+
+    /// It is no good any more, and says so once.
+    fn fail(&mut self, failure: Failure) {
         if !std::mem::replace(&mut self.failed, true) {
             self.wire.tell(News::Failed(failure));
         }

@@ -48,7 +48,7 @@ pub(in super::super) enum News {
     /// These partitions are ours, and where each begins, if that is known.
     Assigned {
         epoch: u64,
-        partitions: Vec<(u32, Option<u64>)>,
+        partitions: Vec<Assigned>,
     },
     /// These are to be released.
     Revoked { epoch: u64, partitions: Vec<u32> },
@@ -60,6 +60,16 @@ pub(in super::super) enum News {
     CommitFailed { partitions: Vec<u32> },
     /// The consumer is no good any more.
     Failed(Failure),
+}
+
+/// A partition that is ours from here on.
+#[derive(Debug)]
+pub(in super::super) struct Assigned {
+    pub(in super::super) partition: u32,
+    /// Where it begins, if that is known.
+    pub(in super::super) start: Option<u64>,
+    /// The broker has that as the group's commit.
+    pub(in super::super) is_committed: bool,
 }
 
 /// What the thread is told.
