@@ -1,10 +1,7 @@
-//! Kafka, as only Kafka is: options, publishes, topics, groups, rebalances; and the conformance suite. Against the broker that
-//! `CLEARWAY_TEST_KAFKA=host:port` names. `CLEARWAY_TEST_CASE=name` runs one case of the suite, or one room of it.
+//! Kafka, as only Kafka is: options, publishes, topics, groups, rebalances. One broker for all of them.
 
 #[path = "kafka/admin.rs"]
 mod admin;
-#[path = "kafka/conformance.rs"]
-mod conformance;
 #[path = "kafka/connect.rs"]
 mod connect;
 #[path = "kafka/groups.rs"]

@@ -1,24 +1,23 @@
 //! Kafka frozen: what a publish, a subscription and close make of a broker that is there and answers nothing.
 //!
-//! `CLEARWAY_TEST_KAFKA=host:port` names the broker and `CLEARWAY_TEST_KAFKA_PID` its process, which these tests stop and continue.
-//! One after the other: each freezes the broker for all.
+//! Each has a broker of its own, and one after the other: threads are counted.
 
-#[allow(dead_code, reason = "these tests use a part of it")]
-#[path = "kafka/setup.rs"]
-mod setup;
-
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
+use clearway::kafka::{Kafka as Backend, Options};
 use clearway::{Bus, FailureKind, PublishError, TopicConfig};
-use std::process::Command;
+use clearway_integration::{Kafka, KafkaBroker, until};
 use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 
 static ONE: Mutex<()> = Mutex::const_new(());
 
 /// The broker stores and its answer never comes: nobody can tell, and the publish says so in its time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_an_answer_the_outcome_is_unknown_in_time() -> Result<()> {
-    let scene = Frozen::new().await?;
+    let _one = ONE.lock().await;
+    let Some(scene) = Frozen::new().await? else {
+        return Ok(());
+    };
     let begun = Instant::now();
     let publish = scene
         .bus
@@ -40,8 +39,11 @@ async fn without_an_answer_the_outcome_is_unknown_in_time() -> Result<()> {
 /// Close with 10,000 in flight and the broker gone: it ends in its time, each publish has an outcome, and no thread is left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn close_ends_in_its_time_with_the_broker_gone_and_leaves_no_thread() -> Result<()> {
+    let _one = ONE.lock().await;
     let before = threads()?;
-    let scene = Frozen::new().await?;
+    let Some(scene) = Frozen::new().await? else {
+        return Ok(());
+    };
     let raw = scene.bus.raw_topic(&scene.topic)?;
     let receipts = (0..4000).map(|n| raw.publish(&format!("{n}").into()).enqueue());
     let receipts: Vec<_> = receipts.collect::<Result<_, _>>()?;
@@ -58,8 +60,8 @@ async fn close_ends_in_its_time_with_the_broker_gone_and_leaves_no_thread() -> R
         }
     }
     ensure!(unknown == 4000, "{unknown}");
-    setup::eventually("no thread of ours is left", async || {
-        threads().is_ok_and(|now| now <= before)
+    until("no thread of ours is left", async || {
+        Ok(threads()? <= before)
     })
     .await?;
     println!("integration: kafka: closed in {took:.1?} with 4000 in flight and the broker gone");
@@ -76,47 +78,33 @@ fn threads() -> Result<usize> {
     Ok(count)
 }
 
-/// A bus on a broker that is frozen until this is dropped.
+/// A bus on a broker that is frozen.
 struct Frozen {
     bus: Bus,
     topic: String,
-    _thaws: Thaws,
-}
-
-/// Lets the broker go on.
-struct Thaws(
-    String,
-    #[allow(dead_code, reason = "it is held")] MutexGuard<'static, ()>,
-);
-
-impl Drop for Thaws {
-    fn drop(&mut self) {
-        let _ = signal("-CONT", &self.0);
-    }
-}
-
-fn signal(signal: &str, pid: &str) -> Result<()> {
-    let status = Command::new("kill").args([signal, pid]).status()?;
-    ensure!(status.success(), "kill {signal} {pid}: {status}");
-    Ok(())
+    /// It ends with this.
+    _broker: KafkaBroker,
 }
 
 impl Frozen {
-    async fn new() -> Result<Self> {
-        let one = ONE.lock().await;
-        let pid = std::env::var("CLEARWAY_TEST_KAFKA_PID")
-            .context("the process of the broker: CLEARWAY_TEST_KAFKA_PID")?;
-        let options = setup::options()?.publish_timeout(Duration::from_secs(3));
-        let bus = setup::builder(options).connect().await?;
-        let topic = setup::fresh_name("frozen");
+    async fn new() -> Result<Option<Self>> {
+        let Some(broker) = KafkaBroker::own(Kafka::default()).await? else {
+            return Ok(None);
+        };
+        let options = Options::from_url(&broker.url())?.publish_timeout(Duration::from_secs(3));
+        let bus = Bus::builder()
+            .backend(Backend::new(options))
+            .connect()
+            .await?;
+        let topic = broker.fresh_name("frozen");
         bus.configure(TopicConfig::new(topic.as_str()).partitions(2))
             .await?;
         bus.publish(&topic, "one").await?;
-        signal("-STOP", &pid)?;
-        Ok(Self {
+        broker.node()?.pause().await?;
+        Ok(Some(Self {
             bus,
             topic,
-            _thaws: Thaws(pid, one),
-        })
+            _broker: broker,
+        }))
     }
 }

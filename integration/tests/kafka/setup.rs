@@ -1,9 +1,12 @@
 //! What the tests stand on: the broker, names that nobody else has, and a plain client beside ours.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clearway::kafka::{Kafka, Options};
 use clearway::{Bus, BusBuilder};
+use clearway_integration::KafkaBroker;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::runtime::Runtime;
 
 /// How long a test waits for what must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -11,8 +14,20 @@ pub(crate) const CLOSE: Duration = Duration::from_secs(10);
 
 /// `host:port` of the broker.
 pub(crate) fn broker() -> Result<String> {
-    std::env::var("CLEARWAY_TEST_KAFKA")
-        .context("these tests need a Kafka broker: CLEARWAY_TEST_KAFKA=host:port")
+    // Nobody drops it: it goes with the run, as all that a run has started.
+    static BROKER: OnceLock<Result<(Runtime, KafkaBroker)>> = OnceLock::new();
+    let started = BROKER.get_or_init(|| std::thread::spawn(start).join().expect("no panic"));
+    match started {
+        Ok((_, broker)) => Ok(broker.bootstrap().to_owned()),
+        Err(error) => Err(anyhow!("{error:#}")),
+    }
+}
+
+/// On a runtime that outlives the tests, each of which has one of its own.
+fn start() -> Result<(Runtime, KafkaBroker)> {
+    let runtime = Runtime::new()?;
+    let broker = runtime.block_on(KafkaBroker::any())?;
+    Ok((runtime, broker))
 }
 
 pub(crate) fn url() -> Result<String> {
