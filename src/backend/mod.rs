@@ -313,6 +313,9 @@ pub struct Capabilities {
     /// Whether it counts how often it has delivered an envelope. If not, [`Retry::deliveries_max`](crate::Retry::deliveries_max) and
     /// attempts count what one consumer has seen, and an envelope that kills its process comes again each time.
     pub counts_deliveries: bool,
+    /// Whether every acknowledgement counts by itself. If not, they count up to the first envelope of a partition that has none: what is
+    /// behind it comes again with it when its consumer ends.
+    pub settles_each: bool,
     /// The largest envelope the backend can carry, if it knows before connecting.
     pub size_max: Option<usize>,
 }

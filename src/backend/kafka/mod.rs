@@ -6,6 +6,10 @@
 //! group: the broker's tools show them under the same names. A topic that we make is stamped by the broker (`LogAppendTime`), so that
 //! [`StartAt::Time`](crate::StartAt::Time) means the broker's clock; in one that others made it may mean the publishers'.
 //!
+//! How many partitions a topic has is what was found when it was ensured: one that an operator has grown since is used as it was until the
+//! process ensures it anew, and keys stay where they were. [`Ensure::CreateOrUpdate`](crate::Ensure::CreateOrUpdate) changes a setting by telling
+//! the broker all settings of the topic's own, as they were a moment before: what an operator sets in that moment is lost.
+//!
 //! # What an acknowledgement means
 //!
 //! [`Durability::Stored`]: all copies that are in sync have it (`acks=all`). How many these must be is the topic's
@@ -23,7 +27,16 @@
 //! goes to another member, and at the end. A partition that goes to another is held back for handlers that still run, for
 //! [`Options::hand_over_limit`]. Kafka does not count deliveries: the attempts of a delivery are those of this consumer.
 //!
-//! A group that is new begins where it is told: that place is committed first, so that it is the same for every member that joins.
+//! A group that is new begins where it is told: that place is committed first, so that it is the same for every member that joins. Two that
+//! begin a group in the same moment may both commit a place; then what one of them has handled may come again.
+//!
+//! A member that could not hear its broker for 5 s, or for a third of `session.timeout.ms` if that is less, begins no handler until the broker
+//! has taken a commit of it.
+//!
+//! # Headers of others
+//!
+//! The name of a header that is not UTF-8 makes the client panic, and the panic is caught: the envelope is delivered without that
+//! header. A program that is built with `panic = "abort"` ends there.
 
 mod codes;
 mod connect;
@@ -98,6 +111,7 @@ impl Backend for Kafka {
             foreign: false,
             delayed_nack: false,
             counts_deliveries: false,
+            settles_each: false,
             size_max: None,
         }
     }

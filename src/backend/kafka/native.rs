@@ -234,7 +234,7 @@ pub(super) fn silence(options: &Options) -> Duration {
     let named = options.native.get("session.timeout.ms");
     let session = match (named.and_then(|ms| ms.parse().ok()), options.rebalancing) {
         (Some(ms), _) => Duration::from_millis(ms),
-        // The broker's to say, and no broker says less by default.
+        // The broker's to say. By default that is 45 s; a third of this is well below what any asks for.
         (None, Rebalancing::Broker) => Duration::from_secs(6),
         (None, _) => SESSION,
     };

@@ -94,6 +94,7 @@ impl Backend for Memory {
             foreign: false,
             delayed_nack: true,
             counts_deliveries: true,
+            settles_each: true,
             size_max: None,
         }
     }

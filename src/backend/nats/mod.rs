@@ -122,6 +122,7 @@ impl Backend for Nats {
             foreign: true,
             delayed_nack: true,
             counts_deliveries: true,
+            settles_each: true,
             size_max: None,
         }
     }
