@@ -9,8 +9,8 @@ SHELL := bash
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CARGO := cargo
-# The root package's features that need no broker to compile.
-FEATURES := --features nats,throttle,tower
+# The root package's features that need no broker to compile. `kafka` compiles librdkafka.
+FEATURES := --features nats,kafka,throttle,tower
 
 .PHONY: help verify test check models bugs race integration bench \
 	tools fmt clippy doc rust-version deny
@@ -70,3 +70,4 @@ deny:
 tools:
 	@command -v $(CARGO) >/dev/null || { echo "missing: cargo; install Rust 1.89 or newer (https://rustup.rs)" >&2; exit 1; }
 	@command -v cc >/dev/null || { echo "missing: a C compiler named cc; install gcc or clang (Debian: apt-get install build-essential)" >&2; exit 1; }
+	@command -v c++ >/dev/null || { echo "missing: a C++ compiler named c++, for librdkafka; install g++ or clang (Debian: apt-get install build-essential)" >&2; exit 1; }

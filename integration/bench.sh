@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-if ! said=$(integration/engine.sh up 2>&1 >/dev/null); then
+if ! said=$(integration/engine.sh up nats 2>&1 >/dev/null); then
   printf '%3s | %-54s | absent: %s\n' 11 "JetStream, bus over client" "${said##*$'\n'}"
   exit 0
 fi

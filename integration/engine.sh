@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
 # Finds what the broker tests run against, or makes it.
 #
-#   engine.sh up      a container engine that answers and a broker image; prints key=value lines on stdout
+#   engine.sh up [nats] [kafka]
+#                     a container engine that answers and the image of each broker (of both, if none is named);
+#                     prints key=value lines on stdout
 #   engine.sh sweep   removes containers, volumes and networks whose owner is dead
 #   engine.sh down    stops the engine, if `up` started it and nothing runs in it any more
 #
 # In this order:
-#   1. CLEARWAY_TEST_NATS=nats://host:port names a server that is already there: nothing to do.
+#   1. CLEARWAY_TEST_NATS=nats://host:port or CLEARWAY_TEST_KAFKA=host:port names a server that is already there:
+#      nothing to do for that one.
 #   2. An engine that answers. The image: the official one if it is present or can be pulled, else one built
 #      here from packages (images/build.sh).
 #   3. No engine: as root on a Debian-like machine it is installed and started. Otherwise one line says what is
 #      missing and how to go on, and the exit status is 1. No test passes because there was no broker.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-official=nats:2.15
+declare -A official=([nats]=nats:2.15 [kafka]=apache/kafka:4.3.1)
 log=/var/log/clearway-dockerd.log
 started=/run/clearway-dockerd.pid # the process id of the engine that `up` started
 
@@ -23,7 +26,8 @@ limited() { if command -v timeout >/dev/null; then timeout "$@"; else shift; "$@
 root() { [ "$(id -u)" = 0 ]; }
 answers() { limited 30 docker version --format '{{.Server.Version}}'; }
 
-ways_out="start an engine (Debian: apt-get install docker.io), or set CLEARWAY_TEST_NATS=nats://host:port to a server that is there"
+servers="CLEARWAY_TEST_NATS=nats://host:port and CLEARWAY_TEST_KAFKA=host:port to servers that are there"
+ways_out="start an engine (Debian: apt-get install docker.io), or set $servers"
 
 # ---- the engine
 
@@ -34,12 +38,12 @@ engine() {
     return
   fi
   case "$(answers 2>&1)" in
-    *"permission denied while trying to connect"*) fail "no NATS server to test against: a container engine is there but user $(id -un) may not use it; join the group docker, or set CLEARWAY_TEST_NATS=nats://host:port to a server that is there" ;;
+    *"permission denied while trying to connect"*) fail "no broker to test against: a container engine is there but user $(id -un) may not use it; join the group docker, or set $servers" ;;
   esac
   [ "${DOCKER_HOST:-unix:///var/run/docker.sock}" = unix:///var/run/docker.sock ] ||
-    fail "no NATS server to test against: no engine answers at DOCKER_HOST=$DOCKER_HOST; $ways_out"
-  root || fail "no NATS server to test against: no container engine answers here, and only root may install one; $ways_out"
-  [ "$(uname -s)" = Linux ] || fail "no NATS server to test against: no container engine answers here; $ways_out"
+    fail "no broker to test against: no engine answers at DOCKER_HOST=$DOCKER_HOST; $ways_out"
+  root || fail "no broker to test against: no container engine answers here, and only root may install one; $ways_out"
+  [ "$(uname -s)" = Linux ] || fail "no broker to test against: no container engine answers here; $ways_out"
   install_engine
   start_engine
   echo "engine=docker $(answers)$(ours)"
@@ -51,7 +55,7 @@ daemon() { [ "$(cat "/proc/$(cat "$started" 2>/dev/null)/comm" 2>/dev/null)" = d
 
 install_engine() {
   command -v dockerd >/dev/null && command -v docker >/dev/null && return
-  command -v apt-get >/dev/null || fail "no NATS server to test against: no container engine here, and no apt-get to install one with; $ways_out"
+  command -v apt-get >/dev/null || fail "no broker to test against: no container engine here, and no apt-get to install one with; $ways_out"
   local packages=(docker.io) output
   say "no container engine on this machine: installing docker.io"
   output=$(mktemp)
@@ -98,7 +102,7 @@ down() {
 # ---- the image
 
 image() {
-  local name=$1 wanted=$2 built
+  local name=$1 wanted=${official[$1]} built
   if docker image inspect "$wanted" >/dev/null 2>&1; then
     printf '%s.image=%s\n%s.way=official image, present\n' "$name" "$wanted" "$name"
   elif built=$("$here/images/build.sh" --current "$name"); then
@@ -145,20 +149,25 @@ remove_dead() {
 }
 
 up() {
-  if [ -n "${CLEARWAY_TEST_NATS:-}" ]; then
-    return
-  fi
+  local name given wanted=()
+  [ $# -gt 0 ] || set -- nats kafka
+  for name; do
+    [ -n "${official[$name]:-}" ] || fail "no broker named $name"
+    given=CLEARWAY_TEST_${name^^}
+    [ -n "${!given:-}" ] || wanted+=("$name")
+  done
+  [ ${#wanted[@]} -gt 0 ] || return 0
   # One at a time: two test programs must not install or build side by side.
   if command -v flock >/dev/null; then exec 9<"${BASH_SOURCE[0]}"; flock 9; fi
   engine
   sweep
-  image nats "$official"
+  for name in "${wanted[@]}"; do image "$name"; done
   echo "scope=$(scope)"
 }
 
 case "${1:-}" in
-  up) up ;;
+  up) shift; up "$@" ;;
   sweep) answers >/dev/null 2>&1 && sweep || true ;;
   down) down ;;
-  *) fail "usage: engine.sh up|sweep|down" ;;
+  *) fail "usage: engine.sh up [nats] [kafka] | sweep | down" ;;
 esac

@@ -9,11 +9,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 finish() {
   local status=$?
   if [ -s "$CLEARWAY_RUN_DIR/skipped" ]; then
-    echo "skipped, because CLEARWAY_TEST_NATS names a server that is not ours to configure or break:"
+    echo "skipped, because CLEARWAY_TEST_NATS or CLEARWAY_TEST_KAFKA names a server that is not ours to configure or break:"
     sort -u "$CLEARWAY_RUN_DIR/skipped" | sed 's/^/  /'
   fi
   rm -rf "$CLEARWAY_RUN_DIR"
-  [ -n "${CLEARWAY_TEST_NATS:-}" ] || integration/engine.sh sweep
+  [ -n "${CLEARWAY_TEST_NATS:-}" ] && [ -n "${CLEARWAY_TEST_KAFKA:-}" ] || integration/engine.sh sweep
   [ -z "${CLEARWAY_STOP_ENGINE:-}" ] || integration/engine.sh down
   exit "$status"
 }
@@ -24,4 +24,4 @@ CLEARWAY_RUN_DIR=$(mktemp -d)
 export CLEARWAY_RUN_DIR
 trap finish EXIT
 # bench.sh asks for `bench`.
-cargo "${CLEARWAY_VERB:-test}" -p clearway-integration "$@"
+cargo "${CLEARWAY_VERB:-test}" -p clearway-integration --features kafka "$@"

@@ -1,5 +1,6 @@
 //! The bus: wires the stages and is what users hold. No atomics, no branch on the backend.
 
+use crate::backend::Connection as _;
 use crate::backend::any::{Any, BackendChoice};
 use crate::backend::{Backend, Capabilities, Host};
 use crate::backlog::{self, Backlog};
@@ -160,7 +161,11 @@ impl Bus {
 
     /// The numbers of the bus.
     pub fn metrics(&self) -> Metrics {
-        self.core().shared.admission.counters.snapshot()
+        let client = (self.core().connection()).and_then(|connection| connection.numbers());
+        Metrics {
+            client,
+            ..self.core().shared.admission.counters.snapshot()
+        }
     }
 
     /// What happens to the bus from now on.

@@ -1,4 +1,4 @@
-//! An event bus over NATS JetStream and memory (Kafka to come) whose hot path takes no lock, with the testbed that proves
+//! An event bus over Apache Kafka, NATS JetStream and memory whose hot path takes no lock, with the testbed that proves
 //! it over the same source.
 //!
 //! A *clearway* is a road on which stopping is prohibited.
@@ -100,6 +100,8 @@ mod supervise;
 mod topic;
 
 pub use backend::any::BackendChoice;
+#[cfg(feature = "kafka")]
+pub use backend::kafka;
 #[cfg(feature = "memory")]
 pub use backend::memory;
 #[cfg(feature = "nats")]
@@ -123,7 +125,7 @@ pub use events::{BusEvent, Events};
 pub use handle::{BatchReport, Publish, PublishFuture, Topic};
 pub use handler::{Delivery, Handler, HandlerError, Outcome};
 pub use health::{Component, HealthReport};
-pub use metrics::{Latency, Metrics};
+pub use metrics::{ClientNumbers, Latency, Metrics};
 pub use middleware::concurrency::Concurrency;
 pub use middleware::dead_letter::{self, DeadLetter, OnFailure};
 pub use middleware::retry::Retry;

@@ -103,6 +103,7 @@ impl Counters {
             recoveries: total(Counter::Recoveries),
             reconnects: total(Counter::Reconnects),
             publish_latency: Latency { buckets: latency },
+            client: None,
         }
     }
 }
@@ -167,6 +168,32 @@ pub struct Metrics {
     pub reconnects: u64,
     /// From a publish's slot to its outcome.
     pub publish_latency: Latency,
+    /// What the broker's client says of itself, if it does. Kafka's does, every [`kafka::Options::statistics`](crate::backend).
+    pub client: Option<ClientNumbers>,
+}
+
+/// What a broker's client says of itself. The numbers of a session: a new one counts anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientNumbers {
+    /// Brokers that it knows.
+    pub brokers: u64,
+    /// Of these, those that it is connected to.
+    pub brokers_connected: u64,
+    /// Envelopes that it was given and has no answer for.
+    pub queued: u64,
+    /// The same in bytes.
+    pub queued_bytes: u64,
+    /// Envelopes that it has sent.
+    pub sent: u64,
+    /// The same in bytes, after compression.
+    pub sent_bytes: u64,
+    /// Requests that it has sent again.
+    pub retries: u64,
+    /// Requests that had no answer in time.
+    pub timeouts: u64,
+    /// How long a request takes, the slowest broker's mean of the last moments.
+    pub round_trip: Option<Duration>,
 }
 
 /// How long something took, in buckets that grow by a factor of about 1.4.

@@ -8,6 +8,8 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+#[cfg(feature = "kafka")]
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A task for [`Runtime::spawn`].
@@ -77,6 +79,18 @@ impl Runtime for Tokio {
     fn random(&self) -> u64 {
         fastrand::u64(..)
     }
+}
+
+/// Runs `work` on a thread of the operating system: for clients that block, which no task may. Whoever needs to know that it has
+/// ended is told by `work`.
+#[cfg(feature = "kafka")]
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
+pub(crate) fn thread(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> std::io::Result<thread::Thread> {
+    let spawned = thread::Builder::new().name(name.into()).spawn(work)?;
+    Ok(spawned.thread().clone())
 }
 
 /// `work`, or `None` if it takes longer than `limit`. `work` goes first when both are ready.

@@ -43,7 +43,8 @@ impl<T: Clone> Signal<T> {
         poll_fn(|cx| self.poll_heard(cx)).await
     }
 
-    fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<T> {
+    /// Ready when it was said. Otherwise who polls is woken.
+    pub(crate) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<T> {
         let mut state = self.0.lock();
         if let Some(said) = &state.said {
             return Poll::Ready(said.clone());

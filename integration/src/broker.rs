@@ -1,48 +1,29 @@
 //! A real NATS server for a test.
 
+use crate::container::{Container, START_TIMEOUT, publish, unique, volume};
 use crate::engine::Engine;
 use crate::greeting::{self, Greeting};
 use crate::origin::Origin;
-use crate::ports::free_port;
 use crate::proxy::Proxy;
 use crate::run;
 use crate::server::{CONFIG, DATA, Nats, PORT, Store};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use testcontainers::bollard::Docker;
-use testcontainers::bollard::models::{Mount, MountType, MountVolumeOptions, PortBinding};
-use testcontainers::bollard::query_parameters as query;
-use testcontainers::core::client::docker_client_instance;
 use testcontainers::core::{IntoContainerPort, WaitFor};
-use testcontainers::runners::AsyncRunner;
-use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
-use tokio::time::{Instant, sleep};
+use testcontainers::{ContainerRequest, GenericImage, ImageExt};
 
 /// Names a server that is already there: no container is started, and tests that need their own are skipped.
 const GIVEN: &str = "CLEARWAY_TEST_NATS";
-const START_TIMEOUT: Duration = Duration::from_secs(30);
 const GIVEN_TIMEOUT: Duration = Duration::from_secs(5);
-/// A stop that takes longer becomes a kill.
-const STOP_SECONDS: i32 = 10;
-/// Somebody else may take a free port before the engine does.
-const PORT_TRIES: usize = 5;
 
 /// A running NATS server. Dropping it removes everything that was started for it.
 pub struct Broker {
     url: String,
     address: SocketAddr,
     origin: Origin,
-    own: Option<Own>,
-}
-
-/// The container of a server that belongs to one test.
-struct Own {
-    container: Option<ContainerAsync<GenericImage>>,
-    name: String,
-    docker: Docker,
+    own: Option<Container>,
 }
 
 impl Broker {
@@ -96,7 +77,7 @@ impl Broker {
 
     /// Name of the container and of the volume, for `docker logs` and the like. None on a server that was given.
     pub fn name(&self) -> Option<&str> {
-        self.own.as_ref().map(|own| own.name.as_str())
+        self.own.as_ref().map(Container::name)
     }
 
     /// A proxy in front of this server, to spoil connections with. The server need not be ours for that.
@@ -106,53 +87,32 @@ impl Broker {
 
     /// A name that no other test, process or run uses.
     pub fn fresh_name(&self, prefix: &str) -> String {
-        format!("{prefix}-{}", unique())
+        unique(prefix)
     }
 
     /// Freezes the server: connections stay open, nothing is answered.
     pub async fn pause(&self) -> Result<()> {
-        Ok(self.container()?.pause().await?)
+        self.own()?.pause().await
     }
 
     /// Lets a paused server go on where it was.
     pub async fn unpause(&self) -> Result<()> {
-        Ok(self.container()?.unpause().await?)
+        self.own()?.unpause().await
     }
 
     /// Kills the server at once, as a crash would. What it had stored stays.
     pub async fn kill(&self) -> Result<()> {
-        let container = self.container()?;
-        let options = query::KillContainerOptions {
-            signal: "KILL".into(),
-        };
-        self.own()?
-            .docker
-            .kill_container(container.id(), Some(options))
-            .await?;
-        let deadline = Instant::now() + START_TIMEOUT;
-        while container.is_running().await? {
-            if Instant::now() > deadline {
-                bail!(
-                    "{} still runs {START_TIMEOUT:?} after a kill",
-                    self.own()?.name
-                );
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
-        Ok(())
+        self.own()?.kill().await
     }
 
     /// Asks the server to stop and waits until it has.
     pub async fn stop(&self) -> Result<()> {
-        Ok(self
-            .container()?
-            .stop_with_timeout(Some(STOP_SECONDS))
-            .await?)
+        self.own()?.stop().await
     }
 
     /// Starts a server that was stopped or killed, and waits until it takes clients. Port and data are as before.
     pub async fn start_again(&self) -> Result<()> {
-        self.container()?.start().await?;
+        self.own()?.start().await?;
         match greeting::ready(self.address, START_TIMEOUT).await {
             Ok(_) => Ok(()),
             Err(error) => Err(error.context(self.log().await?)),
@@ -167,8 +127,7 @@ impl Broker {
 
     /// What the server has written to its log so far.
     pub async fn log(&self) -> Result<String> {
-        let log = self.container()?.stderr_to_vec().await?;
-        Ok(String::from_utf8_lossy(&log).into_owned())
+        self.own()?.log().await
     }
 
     async fn given(url: String) -> Result<Self> {
@@ -192,9 +151,11 @@ impl Broker {
     }
 
     async fn start(options: &Nats) -> Result<Self> {
-        let engine = Engine::ready().await?;
-        let own = Own::create(engine).await?;
-        let (own, port) = own.run(engine, options).await?;
+        let engine = Engine::nats().await?;
+        let mut own = Container::create(engine, unique("clearway-test")).await?;
+        let [port] = own
+            .run(|name, [port]| request(engine, options, name, port))
+            .await?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let greeting = greeting::ready(address, START_TIMEOUT).await?;
         let image = engine.found("nats.image")?.to_owned();
@@ -209,154 +170,50 @@ impl Broker {
         })
     }
 
-    fn own(&self) -> Result<&Own> {
+    fn own(&self) -> Result<&Container> {
         self.own
             .as_ref()
             .ok_or_else(|| anyhow!("the server at {} is not ours to break", self.url))
     }
+}
 
-    fn container(&self) -> Result<&ContainerAsync<GenericImage>> {
-        self.own()?
-            .container
-            .as_ref()
-            .ok_or_else(|| anyhow!("the server was never started"))
+impl AsRef<Origin> for Broker {
+    fn as_ref(&self) -> &Origin {
+        &self.origin
     }
 }
 
-impl Own {
-    /// From here on everything under this name is removed by the drop, also after half a start.
-    async fn create(engine: &Engine) -> Result<Self> {
-        let docker = docker_client_instance()
-            .await
-            .context("no engine answers at DOCKER_HOST")?;
-        docker.ping().await.with_context(|| {
-            format!(
-                "the docker command reaches {}, this process does not: set DOCKER_HOST",
-                engine.found("engine").unwrap_or("an engine")
-            )
-        })?;
-        Ok(Self {
-            container: None,
-            name: format!("clearway-test-{}", unique()),
-            docker,
-        })
+fn request(
+    engine: &Engine,
+    options: &Nats,
+    name: &str,
+    port: u16,
+) -> Result<ContainerRequest<GenericImage>> {
+    let image = engine.found("nats.image")?;
+    let (image, tag) = image
+        .rsplit_once(':')
+        .with_context(|| format!("no tag in {image}"))?;
+    let labels = engine.labels()?;
+    let mut request = GenericImage::new(image, tag)
+        .with_exposed_port(PORT.tcp())
+        .with_wait_for(WaitFor::message_on_stderr("Server is ready"))
+        .with_startup_timeout(START_TIMEOUT)
+        .with_container_name(name)
+        .with_labels(labels.clone())
+        .with_cmd(["--config", CONFIG]);
+    for (path, text) in options.files(name) {
+        request = request.with_copy_to(path, text.into_bytes());
     }
-
-    async fn run(mut self, engine: &Engine, options: &Nats) -> Result<(Self, u16)> {
-        let mut tries = 0;
-        loop {
-            let port = free_port()?;
-            tries += 1;
-            match self.request(engine, options, port)?.start().await {
-                Ok(container) => {
-                    self.container = Some(container);
-                    return Ok((self, port));
-                }
-                Err(error) => {
-                    let why = format!("{error:#}");
-                    let taken = ["port is already allocated", "address already in use"];
-                    if tries == PORT_TRIES || !taken.iter().any(|text| why.contains(text)) {
-                        return Err(anyhow!(error).context(format!("starting {}", self.name)));
-                    }
-                    remove_container(&self.docker, &self.name).await;
-                }
+    let (store, name) = (options.store.clone(), name.to_owned());
+    Ok(request.with_host_config_modifier(move |host| {
+        publish(host, [(PORT, port)]);
+        match store {
+            Store::Volume => host.mounts = Some(vec![volume(&name, DATA, &labels)]),
+            Store::Small { bytes, .. } => {
+                host.tmpfs = Some(HashMap::from([(DATA.into(), format!("size={bytes}"))]));
             }
         }
-    }
-
-    fn request(
-        &self,
-        engine: &Engine,
-        options: &Nats,
-        port: u16,
-    ) -> Result<ContainerRequest<GenericImage>> {
-        let image = engine.found("nats.image")?;
-        let (image, tag) = image
-            .rsplit_once(':')
-            .with_context(|| format!("no tag in {image}"))?;
-        let labels = engine.labels()?;
-        let mut request = GenericImage::new(image, tag)
-            .with_exposed_port(PORT.tcp())
-            .with_wait_for(WaitFor::message_on_stderr("Server is ready"))
-            .with_startup_timeout(START_TIMEOUT)
-            .with_container_name(&self.name)
-            .with_labels(labels.clone())
-            .with_cmd(["--config", CONFIG]);
-        for (path, text) in options.files(&self.name) {
-            request = request.with_copy_to(path, text.into_bytes());
-        }
-        let (store, volume) = (options.store.clone(), self.name.clone());
-        Ok(request.with_host_config_modifier(move |host| {
-            // Only this one, only on the loopback: the engine's own default is every address of the machine.
-            let binding = PortBinding {
-                host_ip: Some("127.0.0.1".into()),
-                host_port: Some(port.to_string()),
-            };
-            host.publish_all_ports = Some(false);
-            host.port_bindings = Some(HashMap::from([(
-                format!("{PORT}/tcp"),
-                Some(vec![binding]),
-            )]));
-            match store {
-                Store::Volume => host.mounts = Some(vec![mount(&volume, &labels)]),
-                Store::Small { bytes, .. } => {
-                    host.tmpfs = Some(HashMap::from([(DATA.into(), format!("size={bytes}"))]));
-                }
-            }
-        }))
-    }
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        let (container, name, docker) = (
-            self.container.take(),
-            self.name.clone(),
-            self.docker.clone(),
-        );
-        // A thread and a runtime of its own: the one this may be running on cannot be waited on from here.
-        let removal = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            runtime
-                .expect("a small runtime for the removal")
-                .block_on(async {
-                    if let Some(container) = container {
-                        let _ = container.rm().await; // so that the watchdog forgets it
-                    }
-                    remove_container(&docker, &name).await;
-                    let _ = docker
-                        .remove_volume(&name, None::<query::RemoveVolumeOptions>)
-                        .await;
-                });
-        });
-        let _ = removal.join();
-    }
-}
-
-/// Gone already is as good.
-async fn remove_container(docker: &Docker, name: &str) {
-    let options = query::RemoveContainerOptions {
-        force: true,
-        v: true,
-        ..Default::default()
-    };
-    let _ = docker.remove_container(name, Some(options)).await;
-}
-
-fn mount(volume: &str, labels: &HashMap<String, String>) -> Mount {
-    let options = MountVolumeOptions {
-        labels: Some(labels.clone()),
-        ..Default::default()
-    };
-    Mount {
-        typ: Some(MountType::VOLUME),
-        source: Some(volume.into()),
-        target: Some(DATA.into()),
-        volume_options: Some(options),
-        ..Default::default()
-    }
+    }))
 }
 
 fn given() -> Option<String> {
@@ -365,17 +222,9 @@ fn given() -> Option<String> {
 
 fn origin(greeting: Greeting, image: Option<String>, way: String) -> Origin {
     Origin {
+        backend: "nats",
         server: format!("nats-server {}", greeting.version),
         image,
         way,
     }
-}
-
-fn unique() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    format!(
-        "{}-{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    )
 }

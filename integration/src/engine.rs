@@ -7,18 +7,30 @@ use std::process::Stdio;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
+type Found = OnceCell<Result<Engine, String>>;
+
 /// What `engine.sh up` found or made.
 pub(crate) struct Engine {
     found: HashMap<String, String>,
 }
 
 impl Engine {
-    /// The engine of this process. The first caller pays for finding it.
-    pub(crate) async fn ready() -> Result<&'static Self> {
-        static ENGINE: OnceCell<Result<Engine, String>> = OnceCell::const_new();
+    /// The engine of this process, with an image of NATS. The first caller pays for finding it.
+    pub(crate) async fn nats() -> Result<&'static Self> {
+        static ENGINE: Found = Found::const_new();
+        Self::with(&ENGINE, "nats").await
+    }
+
+    /// The same with an image of Kafka.
+    pub(crate) async fn kafka() -> Result<&'static Self> {
+        static ENGINE: Found = Found::const_new();
+        Self::with(&ENGINE, "kafka").await
+    }
+
+    async fn with(engine: &'static Found, image: &str) -> Result<&'static Self> {
         // The refusal is kept too: forty tests must not try to install an engine one after the other.
-        let engine = ENGINE
-            .get_or_init(async || up().await.map_err(|e| format!("{e:#}")))
+        let engine = engine
+            .get_or_init(async || up(image).await.map_err(|e| format!("{e:#}")))
             .await;
         engine.as_ref().map_err(|why| anyhow!("{why}"))
     }
@@ -43,13 +55,13 @@ impl Engine {
     }
 }
 
-async fn up() -> Result<Engine> {
+async fn up(image: &str) -> Result<Engine> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("engine.sh");
     let mut command = Command::new("bash");
     // Its words go straight to the terminal: an installation takes long enough to want them.
     command
         .arg(&script)
-        .arg("up")
+        .args(["up", image])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
     let output = command

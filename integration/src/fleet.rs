@@ -103,7 +103,7 @@ impl Fleet {
             fs::remove_dir_all(&folder)?;
         }
         fs::create_dir_all(&folder)?;
-        let header = record::header(broker, workload, Some(seed));
+        let header = record::header(broker.origin(), workload, Some(seed));
         Ok(Self {
             record: Record::of_process(&folder.join("0.jsonl"), header, 0)?,
             test: test.to_owned(),

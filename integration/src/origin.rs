@@ -6,6 +6,8 @@ use std::fmt;
 /// Which server a test ran against, from which image, and how it was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Origin {
+    /// Which backend of the bus it is for, as histories name it: `nats` or `kafka`.
+    pub backend: &'static str,
     /// Product and version as the server itself says, for example `nats-server 2.15.1`.
     pub server: String,
     /// The image, where the server runs in a container of ours.

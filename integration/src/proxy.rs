@@ -45,6 +45,11 @@ impl Proxy {
     /// Starts a proxy that passes everything on to `server`.
     pub async fn start(server: SocketAddr) -> io::Result<Self> {
         let port = free_port().map_err(io::Error::other)?;
+        Self::start_on(port, server).await
+    }
+
+    /// The same on a port that was chosen before: a server may have to tell its clients of it.
+    pub(crate) async fn start_on(port: u16, server: SocketAddr) -> io::Result<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let orders = watch::Sender::new(Orders {
             fault: Fault::Pass,

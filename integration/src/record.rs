@@ -1,7 +1,7 @@
 //! A run on record: what a test does with a bus goes into one history file, and the checker that judges it is the one
 //! of `verify history`.
 
-use crate::broker::Broker;
+use crate::origin::Origin;
 use crate::run;
 use anyhow::{Context, Result, ensure};
 use clearway_verify::check::{self, Verdict};
@@ -28,9 +28,14 @@ struct Shared {
 
 impl Record {
     /// Begins the history of a test against `broker`, in `target/histories/<test>.jsonl`.
-    pub fn begin(test: &str, broker: &Broker, workload: &str, seed: Option<u64>) -> Result<Self> {
+    pub fn begin(
+        test: &str,
+        broker: &impl AsRef<Origin>,
+        workload: &str,
+        seed: Option<u64>,
+    ) -> Result<Self> {
         let path = histories()?.join(test).with_extension("jsonl");
-        let header = header(broker, workload, seed);
+        let header = header(broker.as_ref(), workload, seed);
         let log = Log::to_file(&path, header).with_context(|| path.display().to_string())?;
         Ok(Self::of(log, test, path, 0))
     }
@@ -103,8 +108,7 @@ impl Record {
 }
 
 /// What a history says of itself first.
-pub(crate) fn header(broker: &Broker, workload: &str, seed: Option<u64>) -> Header {
-    let origin = broker.origin();
+pub(crate) fn header(origin: &Origin, workload: &str, seed: Option<u64>) -> Header {
     let how = match &origin.image {
         Some(image) => format!("{image}, {}", origin.way),
         None => origin.way.clone(),
@@ -115,7 +119,7 @@ pub(crate) fn header(broker: &Broker, workload: &str, seed: Option<u64>) -> Head
         seed,
         workload: workload.to_owned(),
         durability: Some(Durability::Stored),
-        ..Header::new("nats")
+        ..Header::new(origin.backend)
     }
 }
 

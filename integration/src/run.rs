@@ -3,28 +3,32 @@
 //! `run.sh` gives all programs of a run one folder. Without it a program is a run of its own.
 
 use crate::origin::Origin;
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Once;
+use std::sync::Mutex;
 
-/// Prints the origin of the first server of a run.
+/// Prints the origin of the first server of each backend in a run.
 pub(crate) fn announce(origin: &Origin) {
-    static FIRST: Once = Once::new();
-    FIRST.call_once(|| {
-        let first = match folder() {
-            // Fails for every program but one.
-            Some(run) => OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(run.join("announced"))
-                .is_ok(),
-            None => true,
-        };
-        if first {
-            say(&format!("broker: {origin}"));
-        }
-    });
+    static SAID: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+    let backend = origin.backend;
+    let mut said = SAID.lock().expect("nobody panics under it");
+    if !said.insert(backend) {
+        return;
+    }
+    let first = match folder() {
+        // Fails for every program but one.
+        Some(run) => OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(run.join(format!("announced-{backend}")))
+            .is_ok(),
+        None => true,
+    };
+    if first {
+        say(&format!("broker: {origin}"));
+    }
 }
 
 /// Notes that the running test did not run, so that the run can end by listing it.

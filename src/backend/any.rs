@@ -4,6 +4,8 @@ use super::{
     Answer, Answered, Backend, Capabilities, Connection, Consumer, Host, Incoming, Route, Slot,
     SubscribeRequest,
 };
+#[cfg(feature = "kafka")]
+use crate::backend::kafka;
 #[cfg(feature = "memory")]
 use crate::backend::memory;
 #[cfg(feature = "nats")]
@@ -11,6 +13,7 @@ use crate::backend::nats;
 use crate::config::{Durability, TopicConfig};
 use crate::envelope::Envelope;
 use crate::error::{ConfigureError, ConnectError, Failure, FailureKind, SubscribeError};
+use crate::metrics::ClientNumbers;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,6 +110,10 @@ macro_rules! any {
                 match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.ping().await),* }
             }
 
+            fn numbers(&self) -> Option<ClientNumbers> {
+                match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.numbers()),* }
+            }
+
             async fn take_over(&self, lost: &Self) {
                 match (self, lost) {
                     $(#[cfg(feature = $feature)] (Self::$variant(inner), Self::$variant(lost)) => {
@@ -199,6 +206,16 @@ any!(
         <<nats::Nats as Backend>::Connection as Connection>::Consumer,
         <<<nats::Nats as Backend>::Connection as Connection>::Consumer as Consumer>::Token
     ),
+    (
+        "kafka",
+        Kafka,
+        kafka,
+        kafka::Kafka,
+        <kafka::Kafka as Backend>::Connection,
+        <<kafka::Kafka as Backend>::Connection as Connection>::Route,
+        <<kafka::Kafka as Backend>::Connection as Connection>::Consumer,
+        <<<kafka::Kafka as Backend>::Connection as Connection>::Consumer as Consumer>::Token
+    ),
 );
 
 impl<T> Incoming<T> {
@@ -233,7 +250,7 @@ impl BackendChoice {
     pub fn from_url(url: &str) -> Result<Self, ConnectError> {
         let Some((scheme, rest)) = url.split_once("://") else {
             let reason = format!(
-                "`{}` is not a URL; expected memory:// or nats://host:port",
+                "`{}` is not a URL; expected memory://, nats://host:port or kafka://host:port",
                 redacted(url)
             );
             return Err(ConnectError::config("url", reason));
@@ -252,13 +269,13 @@ impl BackendChoice {
             "memory" => Err(not_compiled_in("memory")),
             #[cfg(not(feature = "nats"))]
             "nats" | "tls" => Err(not_compiled_in("nats")),
-            "kafka" => Err(ConnectError::config(
-                "url",
-                "the kafka backend is not there yet; this version has memory:// and nats://",
-            )),
+            #[cfg(feature = "kafka")]
+            "kafka" => Ok(kafka::Kafka::from_url(url)?.into()),
+            #[cfg(not(feature = "kafka"))]
+            "kafka" => Err(not_compiled_in("kafka")),
             other => Err(ConnectError::config(
                 "url",
-                format!("unknown scheme `{other}`; expected memory:// or nats://host:port"),
+                format!("unknown scheme `{other}`; expected memory://, nats://host:port or kafka://host:port"),
             )),
         }
         .inspect(|_| {
@@ -271,7 +288,7 @@ impl BackendChoice {
     }
 }
 
-#[cfg(any(not(feature = "memory"), not(feature = "nats")))]
+#[cfg(any(not(feature = "memory"), not(feature = "nats"), not(feature = "kafka")))]
 fn not_compiled_in(feature: &str) -> ConnectError {
     let reason = format!(
         "this build has no {feature} backend; enable the cargo feature `{feature}` of clearway"

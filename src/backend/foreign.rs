@@ -1,8 +1,8 @@
 //! Foreign: what a subscription can read in the place of a topic, where a broker has such things.
 
-#[cfg(feature = "memory")]
+#[cfg(any(feature = "memory", feature = "kafka"))]
 use super::SubscribeRequest;
-#[cfg(feature = "memory")]
+#[cfg(any(feature = "memory", feature = "kafka"))]
 use crate::error::Unsupported;
 use std::fmt;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl fmt::Display for Foreign {
 }
 
 /// Refuses what is no topic, for a backend that has topics only.
-#[cfg(feature = "memory")]
+#[cfg(any(feature = "memory", feature = "kafka"))]
 pub(crate) fn only_topics(
     backend: &'static str,
     request: &SubscribeRequest,

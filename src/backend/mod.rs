@@ -15,6 +15,7 @@ use crate::error::{
     ConfigureError, ConnectError, Failure, InvalidTopic, SubscribeError, Unsupported,
 };
 use crate::events::BusEvent;
+use crate::metrics::ClientNumbers;
 use crate::runtime::Runtime;
 use std::fmt::Debug;
 use std::future::Future;
@@ -23,6 +24,8 @@ use std::time::{Duration, SystemTime};
 
 pub(crate) mod any;
 mod foreign;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "memory")]
 pub mod memory;
 #[cfg(feature = "nats")]
@@ -31,7 +34,7 @@ mod partitioner;
 
 pub use crate::protocol::ledger::Slot;
 pub use foreign::Foreign;
-#[cfg(feature = "memory")]
+#[cfg(any(feature = "memory", feature = "kafka"))]
 pub(crate) use foreign::only_topics;
 pub use partitioner::partition_of;
 
@@ -43,7 +46,7 @@ pub trait Backend: Send + Sync + 'static {
     /// A live connection.
     type Connection: Connection;
 
-    /// The backend's name, as errors and events say it: `"memory"`, `"nats"`.
+    /// The backend's name, as errors and events say it: `"memory"`, `"nats"`, `"kafka"`.
     fn name(&self) -> &'static str;
 
     /// Whom it connects to, without secrets.
@@ -93,6 +96,9 @@ pub trait Connection: Send + Sync + 'static {
 
     /// One round trip to the broker.
     fn ping(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// What the client says of itself. `None`: it does not, or has not yet.
+    fn numbers(&self) -> Option<ClientNumbers>;
 
     /// Takes over what was in flight on `lost`, of an earlier generation that nobody uses any more: sends it
     /// again under the same ids, or settles it.
@@ -278,8 +284,8 @@ pub enum StartAt {
     /// partition with the first envelope that is there or behind. If that is not kept any more, the oldest that is; if it is beyond the end,
     /// the next one to come.
     ///
-    /// Positions are a broker's own. On memory each partition counts from 0; on NATS all partitions of a topic count together,
-    /// in its stream, from 1.
+    /// Positions are a broker's own. On memory and Kafka each partition counts from 0; on NATS all partitions of a topic count
+    /// together, in its stream, from 1.
     Offset(u64),
     /// With the first envelope that the broker stored then or later, by the broker's clock. A time to come: with the next one
     /// to come.
@@ -304,6 +310,12 @@ pub struct Capabilities {
     pub foreign: bool,
     /// Whether a nack can ask for a delay.
     pub delayed_nack: bool,
+    /// Whether it counts how often it has delivered an envelope. If not, [`Retry::deliveries_max`](crate::Retry::deliveries_max) and
+    /// attempts count what one consumer has seen, and an envelope that kills its process comes again each time.
+    pub counts_deliveries: bool,
+    /// Whether every acknowledgement counts by itself. If not, they count up to the first envelope of a partition that has none: what is
+    /// behind it comes again with it when its consumer ends.
+    pub settles_each: bool,
     /// The largest envelope the backend can carry, if it knows before connecting.
     pub size_max: Option<usize>,
 }

@@ -11,6 +11,7 @@ use crate::config::{Durability, TopicConfig};
 use crate::envelope::Envelope;
 use crate::error::{ConfigureError, Failure, FailureKind, SubscribeError};
 use crate::events::BusEvent;
+use crate::metrics::ClientNumbers;
 use crate::protocol::sync::{AtomicWaker, Mutex};
 use crate::runtime::Task;
 use crate::signal::Signal;
@@ -190,6 +191,10 @@ impl Connection for MemoryConnection {
             return std::future::pending().await;
         }
         Ok(())
+    }
+
+    fn numbers(&self) -> Option<ClientNumbers> {
+        None
     }
 
     async fn take_over(&self, lost: &Self) {

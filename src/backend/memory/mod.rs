@@ -93,6 +93,8 @@ impl Backend for Memory {
             key_order_across_members: true,
             foreign: false,
             delayed_nack: true,
+            counts_deliveries: true,
+            settles_each: true,
             size_max: None,
         }
     }

@@ -13,6 +13,7 @@ use crate::backend::{self, Host, Slot, SubscribeRequest};
 use crate::config::TopicConfig;
 use crate::envelope::Envelope;
 use crate::error::{ConfigureError, ConnectError, Failure, FailureKind, SubscribeError};
+use crate::metrics::ClientNumbers;
 use crate::protocol::sync::Mutex;
 use crate::runtime::timeout;
 use bytes::BytesMut;
@@ -121,6 +122,10 @@ impl backend::Connection for NatsConnection {
     async fn ping(&self) -> Result<(), Failure> {
         let answer = self.api()?.call("INFO", &Value::Null).await;
         answer.map(drop).map_err(|error| error.into_failure())
+    }
+
+    fn numbers(&self) -> Option<ClientNumbers> {
+        None
     }
 
     async fn take_over(&self, lost: &Self) {

@@ -121,6 +121,8 @@ impl Backend for Nats {
             key_order_across_members: true,
             foreign: true,
             delayed_nack: true,
+            counts_deliveries: true,
+            settles_each: true,
             size_max: None,
         }
     }

@@ -72,6 +72,41 @@ const FACADE: &[(&str, &[&str], &str)] = &[
         "the queue of publishes under way and its task",
     ),
     (
+        "src/backend/kafka/connection.rs",
+        &["Mutex"],
+        "the control plane of a connection",
+    ),
+    (
+        "src/backend/kafka/log.rs",
+        &["Mutex"],
+        "the last trouble that a client told",
+    ),
+    (
+        "src/backend/kafka/poller/context.rs",
+        &["Mutex"],
+        "what happened to a group, between the client and who polls it: the same thread",
+    ),
+    (
+        "src/backend/kafka/poller/mod.rs",
+        &["Mutex"],
+        "the last epoch that a consumer was given",
+    ),
+    (
+        "src/backend/kafka/poller/wire.rs",
+        &["AtomicWaker", "Mutex"],
+        "between a consumer's thread and its task; an answer that is waited for",
+    ),
+    (
+        "src/backend/kafka/produce.rs",
+        &["ArcCell", "Mutex"],
+        "the client, until it has ended; when to end, and what it says of itself",
+    ),
+    (
+        "src/backend/kafka/threads.rs",
+        &["Mutex"],
+        "the answer of a call that blocks",
+    ),
+    (
         "src/backend/nats/connection.rs",
         &["Mutex"],
         "the control plane of a connection",

@@ -14,7 +14,15 @@ const BANNED: &[(&str, &str)] = &[
 ];
 
 /// Names that are others' to choose.
-const FOREIGN: &[&str] = &["TcpListener", "event_callback", "reconnect_delay_callback"];
+const FOREIGN: &[&str] = &[
+    "TcpListener",
+    "event_callback",
+    "reconnect_delay_callback",
+    // rdkafka's.
+    "set_nonempty_callback",
+    "msg_cnt",
+    "msg_size",
+];
 
 const LINES_MAX: usize = 400;
 

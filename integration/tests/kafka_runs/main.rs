@@ -1,0 +1,8 @@
+//! A bus on a real Apache Kafka while something is done to it: each run is a history that the checker judges.
+
+mod cluster;
+mod console;
+mod deleted;
+mod gaps;
+mod scene;
+mod single;

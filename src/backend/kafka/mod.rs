@@ -1,0 +1,145 @@
+//! Apache Kafka.
+//!
+//! # Topics
+//!
+//! A topic is a topic of Kafka, a key's partition is the one that Kafka's own clients choose (murmur2), and a group is a consumer
+//! group: the broker's tools show them under the same names. A topic that we make is stamped by the broker (`LogAppendTime`), so that
+//! [`StartAt::Time`](crate::StartAt::Time) means the broker's clock; in one that others made it may mean the publishers'.
+//!
+//! How many partitions a topic has is what was found when it was ensured: one that an operator has grown since is used as it was until the
+//! process ensures it anew, and keys stay where they were. [`Ensure::CreateOrUpdate`](crate::Ensure::CreateOrUpdate) changes a setting by telling
+//! the broker all settings of the topic's own, as they were a moment before: what an operator sets in that moment is lost.
+//!
+//! # What an acknowledgement means
+//!
+//! [`Durability::Stored`]: all copies that are in sync have it (`acks=all`). How many these must be is the topic's
+//! `min.insync.replicas` ([`Options::in_sync_min`]). **It is not an fsync**: Kafka leaves that to the operating system, and is safe by having
+//! copies on machines that do not fail together. [`Durability::Synced`] is therefore refused.
+//!
+//! # Publishing
+//!
+//! Idempotent: the client sends again what was not acknowledged, in order and once. What has no answer within
+//! [`Options::publish_timeout`] is `Unknown`. How soon it is sent is [`Options::batching`]: with [`Batching::LowLatency`] at once.
+//!
+//! # Consuming
+//!
+//! Offsets are committed for what handlers have settled, up to the first that is not: every [`Options::commit_every`], when a partition
+//! goes to another member, and at the end. A partition that goes to another is held back for handlers that still run, for
+//! [`Options::hand_over_limit`]. Kafka does not count deliveries: the attempts of a delivery are those of this consumer.
+//!
+//! A group that is new begins where it is told: that place is committed first, so that it is the same for every member that joins. Two that
+//! begin a group in the same moment may both commit a place; then what one of them has handled may come again.
+//!
+//! A member that could not hear its broker for 5 s, or for a third of `session.timeout.ms` if that is less, begins no handler until the broker
+//! has taken a commit of it.
+//!
+//! # Headers of others
+//!
+//! The name of a header that is not UTF-8 makes the client panic, and the panic is caught: the envelope is delivered without that
+//! header. A program that is built with `panic = "abort"` ends there.
+
+mod codes;
+mod connect;
+mod connection;
+mod consume;
+mod ensure;
+mod headers;
+mod log;
+mod native;
+mod options;
+mod plan;
+mod poller;
+mod produce;
+mod security;
+mod subscribe;
+mod threads;
+mod url;
+
+pub use connection::KafkaConnection;
+pub use consume::{KafkaConsumer, Token};
+pub use options::{Batching, Compression, OffsetReset, Options, Rebalancing};
+pub use produce::Route;
+
+use super::{Backend, Capabilities, Host, check_capabilities, invalid_topic};
+use crate::config::{Durability, TopicConfig};
+use crate::error::{ConfigureError, ConnectError, Unsupported};
+use connect::NAME;
+use std::sync::Arc;
+
+/// Apache Kafka as a backend.
+#[derive(Clone, Debug)]
+pub struct Kafka {
+    options: Arc<Options>,
+}
+
+impl Kafka {
+    /// The backend of these options.
+    pub fn new(options: Options) -> Self {
+        Self {
+            options: Arc::new(options),
+        }
+    }
+
+    /// The backend of `kafka://host[:port][,host[:port]...][/?option=value...]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::from_url`].
+    pub fn from_url(url: &str) -> Result<Self, ConnectError> {
+        Options::from_url(url).map(Self::new)
+    }
+}
+
+impl Backend for Kafka {
+    type Connection = KafkaConnection;
+
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn endpoint(&self) -> String {
+        self.options.endpoint()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            durability_max: Durability::Stored,
+            partitions: true,
+            replicas: true,
+            dedup_window: None,
+            key_order_across_members: true,
+            foreign: false,
+            delayed_nack: false,
+            counts_deliveries: false,
+            settles_each: false,
+            size_max: None,
+        }
+    }
+
+    fn check_topic(&self, config: &TopicConfig) -> Result<(), ConfigureError> {
+        check_capabilities(NAME, &self.capabilities(), config)?;
+        if let Some(reason) = plan::refuse_topic(&config.name) {
+            return Err(invalid_topic(NAME, &config.name, reason).into());
+        }
+        if config.retention.envelopes.is_some() {
+            let what = format!(
+                "retention of topic `{}` by envelopes; by age and by bytes it can",
+                config.name
+            );
+            return Err(Unsupported {
+                backend: NAME,
+                what: what.into(),
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    async fn connect(
+        &self,
+        host: Arc<dyn Host>,
+        generation: u64,
+    ) -> Result<KafkaConnection, ConnectError> {
+        KafkaConnection::open(self.options.clone(), host, generation).await
+    }
+}

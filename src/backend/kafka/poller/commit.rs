@@ -1,0 +1,97 @@
+//! Committing: the broker is told, and asked what it has.
+//!
+//! The client sends a commit without waiting and tells nobody what became of it. So the group's place is asked for behind it, over the
+//! same connection and with a limit: what counts is what the broker says it has. That takes a round trip of the thread, once for
+//! each [`Options::commit_every`](crate::backend::kafka::Options::commit_every).
+
+use super::begin;
+use super::{Commit, News, Poller};
+use crate::backend::kafka::codes;
+use crate::error::{Failure, FailureKind};
+use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long the broker may take.
+const LIMIT: Duration = Duration::from_secs(1);
+
+impl Poller {
+    /// Commits what is of an epoch that is not over.
+    pub(super) fn commit(&mut self, commits: &[Commit]) {
+        let (current, over): (Vec<&Commit>, Vec<&Commit>) =
+            commits.iter().partition(|commit| self.is_current(commit));
+        if !over.is_empty() {
+            let partitions = over.into_iter().map(|commit| commit.partition).collect();
+            self.wire.tell(News::CommitFailed { partitions });
+        }
+        let places = current.into_iter();
+        let places = places.map(|commit| (commit.partition as i32, commit.offset as i64));
+        self.commit_places(&places.collect());
+    }
+
+    /// Commits, and tells the task what the broker has.
+    pub(super) fn commit_places(&mut self, places: &BTreeMap<i32, i64>) {
+        if places.is_empty() {
+            return;
+        }
+        let list = self.places_list(places);
+        let sent = self.consumer.commit(&list, CommitMode::Async);
+        drop(list);
+        let numbers: Vec<_> = places.keys().copied().collect();
+        let has = match sent {
+            Ok(()) => begin::committed(&self.consumer, &self.topic, &numbers, LIMIT),
+            Err(error) => Err(codes::failure(&error)),
+        };
+        let (has, failure) = match has {
+            Ok(has) => {
+                let text = "the broker has not taken it";
+                (has, Failure::new(FailureKind::Broker, text))
+            }
+            Err(failure) => (BTreeMap::new(), failure),
+        };
+        self.tell_committed(
+            places,
+            |partition, offset| has.get(&partition).is_some_and(|has| *has >= offset),
+            &failure,
+        );
+    }
+
+    fn places_list(&self, places: &BTreeMap<i32, i64>) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(places.len());
+        for (partition, offset) in places {
+            let _ = list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset));
+        }
+        list
+    }
+
+    fn tell_committed(
+        &self,
+        places: &BTreeMap<i32, i64>,
+        taken: impl Fn(i32, i64) -> bool,
+        failure: &Failure,
+    ) {
+        let mut failed = Vec::new();
+        for (partition, offset) in places {
+            if taken(*partition, *offset) {
+                let (partition, offset) = (*partition as u32, *offset as u64);
+                self.wire.tell(News::Committed { partition, offset });
+            } else {
+                failed.push(*partition as u32);
+            }
+        }
+        if !failed.is_empty() {
+            // Told again by the task, if they are still ours: nothing is forgotten.
+            tracing::warn!(topic = %self.topic, %failure, ?failed, "a commit has failed");
+            self.wire.tell(News::CommitFailed { partitions: failed });
+        }
+    }
+
+    /// Whether it is of an epoch that is not over.
+    pub(super) fn is_current(&self, commit: &Commit) -> bool {
+        let partition = commit.partition as i32;
+        let owned = self.owned.get(&partition);
+        owned.is_some_and(|owned| owned.epoch == commit.epoch)
+            || self.hands_over(partition, commit.epoch)
+    }
+}

@@ -1,0 +1,119 @@
+//! Context: what the client calls while it is polled. It notes what happened and does nothing: whoever polls decides.
+//!
+//! Nothing here waits. A commit that was waited for in here would wait for the thread that it is on.
+
+use crate::backend::kafka::log::{self, Trouble};
+use crate::protocol::sync::Mutex;
+use crossbeam_queue::SegQueue;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Statistics, TopicPartitionList};
+use std::sync::Arc;
+
+/// What the client has called for.
+#[derive(Debug, Default)]
+pub(super) struct Noted {
+    happened: SegQueue<Happened>,
+    /// Whoever polls does not look any more: the client is being closed.
+    closing: Mutex<bool>,
+    pub(super) trouble: Trouble,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) enum Happened {
+    /// A log line, an error, statistics: there may be more behind it.
+    Nothing,
+    Assign(Vec<i32>),
+    Revoke {
+        partitions: Vec<i32>,
+        /// Others may have them already.
+        lost: bool,
+    },
+    /// Nothing is fetched and not taken: the partition, and where its log ended.
+    AtEnd(Vec<(i32, i64)>),
+}
+
+pub(super) struct Context {
+    pub(super) noted: Arc<Noted>,
+    pub(super) topic: Arc<str>,
+}
+
+impl Noted {
+    /// The next of them.
+    pub(super) fn take(&self) -> Option<Happened> {
+        self.happened.pop()
+    }
+
+    /// From here on a rebalance is answered at once.
+    pub(super) fn close(&self) {
+        *self.closing.lock() = true;
+    }
+
+    fn note(&self, happened: Happened) {
+        self.happened.push(happened);
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log::tell(level, facility, line);
+        self.noted.note(Happened::Nothing);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let topic = statistics.topics.get(&*self.topic);
+        let partitions = topic
+            .into_iter()
+            .flat_map(|topic| topic.partitions.values());
+        let mut at_end: Vec<_> = partitions
+            .filter(|at| at.partition >= 0 && at.fetchq_cnt == 0 && at.eof_offset > 0)
+            .map(|at| (at.partition, at.eof_offset))
+            .collect();
+        at_end.sort_unstable();
+        self.noted.note(Happened::AtEnd(at_end));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition comes this way too.
+        if error.rdkafka_error_code() != Some(Code::PartitionEOF) {
+            self.noted.trouble.note(&error, reason);
+        }
+        self.noted.note(Happened::Nothing);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        what: RDKafkaRespErr,
+        list: &mut TopicPartitionList,
+    ) {
+        let partitions: Vec<i32> = list.elements().iter().map(|at| at.partition()).collect();
+        let assigns = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if *self.noted.closing.lock() {
+            let protocol = consumer.rebalance_protocol();
+            let cooperative = matches!(protocol, RebalanceProtocol::Cooperative);
+            let done = match (assigns, cooperative) {
+                (true, true) => consumer.incremental_assign(list),
+                (true, false) => consumer.assign(list),
+                (false, true) => consumer.incremental_unassign(list),
+                (false, false) => consumer.unassign(),
+            };
+            if let Err(error) = done {
+                tracing::warn!(target: "clearway::kafka", %error, "while leaving a group");
+            }
+            return;
+        }
+        let happened = if assigns {
+            Happened::Assign(partitions)
+        } else {
+            let lost = consumer.assignment_lost();
+            Happened::Revoke { partitions, lost }
+        };
+        self.noted.note(happened);
+    }
+}

@@ -1,0 +1,362 @@
+//! The thread of a consumer: the only one that touches the client.
+//!
+//! It polls, whatever else is the matter: while partitions are paused, while they are handed over, while commits are on their way. So
+//! the client's interval between polls never depends on a handler. It commits what it is told, and answers rebalances
+//! ([`handover`]).
+//!
+//! It is woken by the client when its queue is not empty any more, and by the task with every order; and it looks by itself every
+//! [`LOOK_EVERY`], so that a wake-up that got lost costs no more than that.
+
+mod begin;
+mod close;
+mod commit;
+mod context;
+mod handover;
+mod sure;
+mod wire;
+
+use super::codes;
+use super::connect::refused_failure;
+use super::headers;
+use super::native;
+use super::options::Options;
+use crate::backend::{Host, StartAt};
+use crate::error::{Failure, FailureKind};
+use crate::protocol::sync::Mutex;
+use context::{Context, Happened, Noted};
+use handover::Handover;
+use rdkafka::TopicPartitionList;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::Message;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+use sure::Sure;
+
+pub(super) use wire::{Assigned, Commit, Fetched, News, Order, Reply, Wire};
+
+/// How long the thread sleeps at most.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// As many records are taken before orders are looked at again.
+const BATCH: usize = 256;
+/// As many deliveries are held ready, at most, and half of it is where a consumer that was paused goes on.
+const AHEAD: usize = 1024;
+/// The same in bytes.
+const AHEAD_BYTES: usize = 4 << 20;
+
+/// What a thread is started with.
+pub(super) struct Start {
+    pub(super) options: Arc<Options>,
+    pub(super) host: Arc<dyn Host>,
+    pub(super) wire: Arc<Wire>,
+    pub(super) topic: Arc<str>,
+    pub(super) group: Arc<str>,
+    pub(super) start: StartAt,
+    /// Where the epochs of the connection's consumers come from.
+    pub(super) epochs: Arc<Mutex<u64>>,
+    pub(super) ready: Arc<Reply<()>>,
+}
+
+/// Says that the thread has ended, however it came to that.
+struct Tells(Arc<Wire>);
+
+impl Drop for Tells {
+    fn drop(&mut self) {
+        self.0.ended.say(());
+        self.0.task.wake();
+    }
+}
+
+/// From its drop on a rebalance is answered at once.
+struct Closes(Arc<Noted>);
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+struct Poller {
+    /// Before the client: after a panic nobody else answers what its end asks.
+    _closes: Closes,
+    consumer: BaseConsumer<Context>,
+    noted: Arc<Noted>,
+    options: Arc<Options>,
+    host: Arc<dyn Host>,
+    wire: Arc<Wire>,
+    topic: Arc<str>,
+    epochs: Arc<Mutex<u64>>,
+    owned: BTreeMap<i32, Owned>,
+    handovers: Vec<Handover>,
+    /// Counts what was assigned and revoked.
+    rebalances: u64,
+    /// Where a group that was new begins, in partitions without a commit.
+    starts: BTreeMap<i32, i64>,
+    /// What was fetched and not taken.
+    ahead: usize,
+    ahead_bytes: usize,
+    paused: bool,
+    failed: bool,
+    sure: Sure,
+    /// Whose marks these are.
+    member: u64,
+}
+
+/// A partition that is ours.
+struct Owned {
+    epoch: u64,
+    /// Where it began, if that is known.
+    start: Option<i64>,
+    /// Behind what was fetched last.
+    next: Option<i64>,
+    /// The client has told its end since the last delivery and the last pause.
+    seen_end: bool,
+}
+
+impl Start {
+    /// The thread.
+    pub(super) fn run(self) {
+        let _ends = Tells(self.wire.clone());
+        let ready = self.ready.clone();
+        match self.begin() {
+            Ok(poller) => {
+                ready.give(Ok(()));
+                poller.run();
+            }
+            Err(failure) => ready.give(Err(failure)),
+        }
+    }
+
+    fn begin(self) -> Result<Poller, Failure> {
+        let config = native::consumer(&self.options, &self.group, &self.topic);
+        let noted = Arc::new(Noted::default());
+        let context = Context {
+            noted: noted.clone(),
+            topic: self.topic.clone(),
+        };
+        let consumer = BaseConsumer::from_config_and_context(&config, context);
+        let mut consumer = consumer.map_err(|error| refused_failure(&error))?;
+        let woken = thread::current();
+        consumer.set_nonempty_callback(move || woken.unpark());
+        let starts = begin::begin(&consumer, &self)?;
+        consumer
+            .subscribe(&[&self.topic])
+            .map_err(|error| codes::failure(&error))?;
+        let runtime = self.host.runtime();
+        let silence = native::silence(&self.options);
+        let (sure, member) = (Sure::new(silence, runtime.now()), runtime.random());
+        Ok(Poller {
+            _closes: Closes(noted.clone()),
+            sure,
+            member,
+            consumer,
+            noted,
+            options: self.options,
+            host: self.host,
+            wire: self.wire,
+            topic: self.topic,
+            epochs: self.epochs,
+            owned: BTreeMap::new(),
+            handovers: Vec::new(),
+            rebalances: 0,
+            starts,
+            ahead: 0,
+            ahead_bytes: 0,
+            paused: false,
+            failed: false,
+        })
+    }
+}
+
+impl Poller {
+    fn run(mut self) {
+        loop {
+            let mut busy = false;
+            let begun = self.now();
+            while let Some(order) = self.wire.orders.pop() {
+                busy = true;
+                if let Order::Close(commits) = order {
+                    return self.close(&commits);
+                }
+                self.obey(order);
+            }
+            let fetched = self.fetch();
+            busy |= fetched > 0;
+            while let Some(happened) = self.noted.take() {
+                busy = true;
+                self.take(happened);
+            }
+            self.attend_handovers();
+            self.steer();
+            self.attend_sure(begun, fetched < BATCH);
+            if !busy {
+                thread::park_timeout(LOOK_EVERY);
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.host.runtime().now()
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Took { count, bytes } => {
+                self.ahead -= count;
+                self.ahead_bytes -= bytes;
+            }
+            Order::Commit(commits) => self.commit(&commits),
+            Order::HandOver {
+                partition,
+                epoch,
+                commit,
+            } => self.release(partition as i32, epoch, commit),
+            Order::Close(_) => unreachable!("it ends the loop"),
+        }
+    }
+
+    fn take(&mut self, happened: Happened) {
+        match happened {
+            Happened::Nothing => {}
+            Happened::Assign(partitions) => self.assign(&partitions),
+            Happened::Revoke { partitions, lost } => self.revoke(partitions, lost),
+            Happened::AtEnd(ends) => self.at_end(ends),
+        }
+    }
+
+    /// Takes what is there, a batch at most. Says how much there was.
+    fn fetch(&mut self) -> usize {
+        let mut count = 0;
+        while count < BATCH {
+            match self.consumer.poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(record)) => {
+                    let (partition, offset) = (record.partition(), record.offset());
+                    // Of a partition that is not ours, or not any more: nobody handles it here.
+                    let Some(owned) = self.owned.get_mut(&partition) else {
+                        count += 1;
+                        continue;
+                    };
+                    owned.next = Some(offset + 1);
+                    owned.seen_end = false;
+                    let envelope = headers::decode(&record);
+                    self.ahead += 1;
+                    self.ahead_bytes += envelope.size();
+                    self.wire.fetched.push(Fetched::Delivery {
+                        partition: partition as u32,
+                        epoch: owned.epoch,
+                        offset: offset as u64,
+                        envelope,
+                    });
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    if let Some(owned) = self.owned.get_mut(&partition) {
+                        owned.seen_end = true;
+                    }
+                }
+                Some(Err(error)) => {
+                    self.trouble(&error);
+                }
+            }
+            count += 1;
+        }
+        if count > 0 {
+            self.wire.task.wake();
+        }
+        count
+    }
+
+    /// What the client cannot do, and whether it is the end.
+    fn trouble(&mut self, error: &KafkaError) {
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        let is_final = matches!(error, KafkaError::MessageConsumptionFatal(_))
+            || matches!(
+                code,
+                Code::UnknownTopicOrPartition
+                    | Code::UnknownTopic
+                    | Code::TopicAuthorizationFailed
+                    | Code::GroupAuthorizationFailed
+                    | Code::AutoOffsetReset
+                    | Code::UnsupportedVersion
+                    | Code::UnsupportedFeature
+                    | Code::InconsistentGroupProtocol
+                    | Code::InvalidSessionTimeout
+                    | Code::InvalidGroupId
+                    | Code::InvalidTopic
+                    | Code::Fenced
+                    | Code::Fatal
+            );
+        if !is_final {
+            // It goes on by itself.
+            tracing::debug!(topic = %self.topic, %error, "the consumer goes on");
+            return;
+        }
+        let failure = match code {
+            Code::AutoOffsetReset => Failure::new(
+                FailureKind::Mismatch,
+                "Kafka: where the group would go on is not kept any more; Options::offset_reset says to stop then",
+            ),
+            _ => codes::failure(error),
+        };
+        self.fail(failure);
+    }
+
+    /// It is no good any more, and says so once.
+    fn fail(&mut self, failure: Failure) {
+        if !std::mem::replace(&mut self.failed, true) {
+            self.wire.tell(News::Failed(failure));
+        }
+    }
+
+    /// Pauses late and goes on early.
+    fn steer(&mut self) {
+        let full = self.ahead >= AHEAD || self.ahead_bytes >= AHEAD_BYTES;
+        let room = self.ahead < AHEAD / 2 && self.ahead_bytes < AHEAD_BYTES / 2;
+        let ours: Vec<_> = self.owned.keys().copied().collect();
+        if full && !self.paused && !ours.is_empty() {
+            self.paused = true;
+            // What the client had fetched is gone, and its ends with it.
+            self.forget_ends();
+            let _ = self.consumer.pause(&self.list(&ours));
+        } else if room && self.paused {
+            self.paused = false;
+            let _ = self.consumer.resume(&self.list(&ours));
+        }
+    }
+
+    fn list(&self, partitions: &[i32]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition(&self.topic, *partition);
+        }
+        list
+    }
+
+    fn forget_ends(&mut self) {
+        for owned in self.owned.values_mut() {
+            owned.seen_end = false;
+        }
+    }
+
+    /// The log ended there, and all before was taken: a marker, or what was deleted, is nothing to wait for.
+    fn at_end(&mut self, ends: Vec<(i32, i64)>) {
+        for (partition, end) in ends {
+            let Some(owned) = self.owned.get_mut(&partition) else {
+                continue;
+            };
+            if owned.seen_end && owned.next.is_none_or(|next| next < end) {
+                self.wire.fetched.push(Fetched::End {
+                    partition: partition as u32,
+                    epoch: owned.epoch,
+                    seen: owned.next.map(|next| next as u64),
+                    offset: end as u64,
+                });
+                owned.next = Some(end);
+                self.wire.task.wake();
+            }
+        }
+    }
+}
