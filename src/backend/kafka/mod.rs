@@ -37,6 +37,14 @@
 //!
 //! The name of a header that is not UTF-8 makes the client panic, and the panic is caught: the envelope is delivered without that
 //! header. A program that is built with `panic = "abort"` ends there.
+//!
+//! # Known limits
+//!
+//! - A topic that is deleted and made again under a subscription: envelopes of the new one are left out whose offsets are below those of
+//!   the old one that are still at handlers. Close the subscription before.
+//! - A refusal for good, as of an authorisation, is tried again every 100 ms, and each time the group rebalances.
+//! - The lag is asked for partition by partition: of hundreds, or of a slow broker, it does not come in time, and recovery mode is not entered.
+//! - A handler that is slower than the client fetches has it fetch the same envelopes again.
 
 mod codes;
 mod connect;
