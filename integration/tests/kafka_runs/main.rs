@@ -2,7 +2,6 @@
 
 mod cluster;
 mod console;
-mod deleted;
 mod gaps;
 mod scene;
 mod single;

@@ -40,6 +40,7 @@
 //!
 //! # Known limits
 //!
+//! - A topic that is deleted under way may be missed late, by the end of [`Options::publish_timeout`] only: until then publishes wait.
 //! - A topic that is deleted and made again under a subscription: envelopes of the new one are left out whose offsets are below those of
 //!   the old one that are still at handlers. Close the subscription before.
 //! - A refusal for good, as of an authorisation, is tried again every 100 ms, and each time the group rebalances.
