@@ -77,6 +77,18 @@ pub enum BusEvent {
         /// Why.
         reason: String,
     },
+    /// Partitions were taken away, and not handed over in order: what was handled of them since the last commit comes again, to
+    /// whoever has them next. On Kafka: the group took the member for gone, or its handlers were not done in time.
+    PartitionsLost {
+        /// The topic.
+        topic: Arc<str>,
+        /// The group.
+        group: Arc<str>,
+        /// Which.
+        partitions: Vec<u32>,
+        /// Why.
+        reason: String,
+    },
     /// Somebody changed at the broker what a group consumes with, in a way that it cannot do with; it is put right, or made anew
     /// where the group was. On NATS: the durable, looked at when a subscription begins and each ack wait, at most every 30 s.
     ConsumerDrifted {

@@ -50,6 +50,15 @@ impl Member {
                     BusEvent::Reconnected { generation, .. } => {
                         writing.recorder().reconnect(number, *generation);
                     }
+                    // What was done of them could not all be committed.
+                    BusEvent::PartitionsLost {
+                        topic,
+                        group,
+                        partitions,
+                        ..
+                    } => {
+                        writing.recorder().taken_away(topic, group, partitions);
+                    }
                     _ => {}
                 }
                 sender.send_modify(|seen| seen.push(event));

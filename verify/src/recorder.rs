@@ -153,6 +153,17 @@ impl Recorder {
         });
     }
 
+    /// Partitions were taken away; who has them now is not known.
+    pub fn taken_away(&self, topic: &str, group: &str, partitions: &[u32]) {
+        self.log.record(Rebalance {
+            topic: topic.to_owned(),
+            group: group.to_owned(),
+            epoch: 0,
+            subscription: None,
+            partitions: partitions.to_vec(),
+        });
+    }
+
     /// A bus uses a new session.
     pub fn reconnect(&self, bus: u32, generation: u64) {
         self.log.record(Reconnect { bus, generation });

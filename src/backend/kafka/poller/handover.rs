@@ -13,6 +13,7 @@
 
 use super::{Assigned, News, Owned, Poller, begin, codes};
 use crate::error::Failure;
+use crate::events::BusEvent;
 use rdkafka::consumer::{Consumer as _, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
@@ -171,6 +172,9 @@ impl Poller {
             self.wire.tell(News::Revoked { epoch, partitions });
         }
         tracing::debug!(topic = %self.topic, ?partitions, lost, "revoked");
+        if lost {
+            self.tell_lost(ours.keys(), "the group took this member for gone");
+        }
         if lost || ours.is_empty() {
             self.void(&ours);
             return self.unassign(&partitions);
@@ -213,8 +217,7 @@ impl Poller {
         let due: Vec<_> = self.handovers.extract_if(.., is_due).collect();
         for handover in due {
             if !handover.waiting.is_empty() {
-                let left = &handover.waiting;
-                tracing::warn!(topic = %self.topic, ?left, rebalance = handover.rebalance, "handed over with handlers at work: what they have comes again");
+                self.tell_lost(&handover.waiting, "handlers were not done in time");
             }
             self.void(&handover.partitions);
             self.unassign(&handover.numbers());
@@ -227,6 +230,10 @@ impl Poller {
         for handover in std::mem::take(&mut self.handovers) {
             let (now, then) = (self.rebalances, handover.rebalance);
             tracing::debug!(topic = %self.topic, now, then, "a hand-over was superseded");
+            self.tell_lost(
+                &handover.waiting,
+                "another assignment came before handlers were done",
+            );
             self.void(&handover.partitions);
             self.unassign(&handover.numbers());
         }
@@ -235,6 +242,20 @@ impl Poller {
     pub(super) fn hands_over(&self, partition: i32, epoch: u64) -> bool {
         let mut handovers = self.handovers.iter();
         handovers.any(|handover| handover.partitions.get(&partition) == Some(&epoch))
+    }
+
+    fn tell_lost<'p>(&self, partitions: impl IntoIterator<Item = &'p i32>, reason: &str) {
+        let partitions: Vec<_> = partitions.into_iter().map(|at| *at as u32).collect();
+        if partitions.is_empty() {
+            return;
+        }
+        tracing::warn!(topic = %self.topic, ?partitions, reason, "lost: what was handled and not committed comes again");
+        self.host.event(BusEvent::PartitionsLost {
+            topic: self.topic.clone(),
+            group: self.group.clone(),
+            partitions,
+            reason: reason.to_owned(),
+        });
     }
 
     /// Answers of these are void from here on.
