@@ -2,6 +2,7 @@
 
 mod cluster;
 mod console;
+mod deleted;
 mod gaps;
 mod scene;
 mod single;

@@ -40,6 +40,8 @@
 //!
 //! # Known limits
 //!
+//! - When two of the three brokers of a cluster are killed and come back, envelopes whose publish was under way may be stored twice under other offsets. It was
+//!   seen in one of six runs and is not explained yet.
 //! - A topic that is deleted under way may be missed late, by the end of [`Options::publish_timeout`] only: until then publishes wait.
 //! - A topic that is deleted and made again under a subscription: envelopes of the new one are left out whose offsets are below those of
 //!   the old one that are still at handlers. Close the subscription before.
