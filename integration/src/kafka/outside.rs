@@ -88,11 +88,18 @@ impl Outside {
         .await
     }
 
-    /// First and next position of each partition.
+    /// First and next position of each partition, as a reader of committed transactions sees them: an open one hides
+    /// what comes after it.
     pub async fn ends(&self, topic: &str) -> Result<Vec<(i64, i64)>> {
+        self.ends_for(topic, "read_committed").await
+    }
+
+    async fn ends_for(&self, topic: &str, isolation: &str) -> Result<Vec<(i64, i64)>> {
         let partitions = self.leaders(topic).await?.len() as i32;
         let topic = topic.to_owned();
-        self.ask(move |consumer| {
+        let mut config = self.reader();
+        config.set("isolation.level", isolation);
+        ask(config, move |consumer| {
             (0..partitions)
                 .map(|partition| Ok(consumer.fetch_watermarks(&topic, partition, ANSWER)?))
                 .collect()
@@ -146,9 +153,15 @@ impl Outside {
         self.produce(topic, all, None).await
     }
 
-    /// The same in a transaction, which is then committed or aborted. Either leaves a marker in the log.
+    /// The same in a transaction, which is then committed or aborted. Either leaves a marker in the log, and it is
+    /// there when this returns: the coordinator answers as soon as it has decided, and writes the markers afterwards.
     pub async fn transaction(&self, topic: &str, all: &[(&str, &str)], commit: bool) -> Result<()> {
-        self.produce(topic, all, Some(commit)).await
+        self.produce(topic, all, Some(commit)).await?;
+        until("a transaction's marker is in the log", async || {
+            let all = self.ends_for(topic, "read_uncommitted").await?;
+            Ok(self.ends(topic).await? == all)
+        })
+        .await
     }
 
     async fn produce(
@@ -252,10 +265,14 @@ impl Outside {
         &self,
         question: impl FnOnce(&BaseConsumer) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        ask(self.reader(), question).await
+    }
+
+    fn reader(&self) -> ClientConfig {
         let mut config = self.config();
         // Librdkafka reads for nobody without a group; nothing is ever committed for it.
         config.set("group.id", "clearway-outside");
-        ask(config, question).await
+        config
     }
 }
 
