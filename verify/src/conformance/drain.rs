@@ -4,6 +4,7 @@ use super::{Seen, Stand, Verdict, content, one_key, publish};
 use anyhow::{Result, ensure};
 use clearway::{Delivery, HandlerError, Retry, Subscription, SubscriptionState, Topic};
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -95,6 +96,7 @@ pub(super) async fn a_handler_that_blocks_is_named(stand: &Stand) -> Result<Verd
     let noted = seen.clone();
     let (release, released) = std::sync::mpsc::channel::<()>();
     let released = Arc::new(parking_lot::Mutex::new(released));
+    let _awake = keep_awake();
     let subscription = topic
         .subscription("reads")
         .handler(move |delivery: Delivery<u64>| {
@@ -145,6 +147,19 @@ pub(super) async fn a_handler_that_blocks_is_named(stand: &Stand) -> Result<Verd
     }
     bus.close(CLOSE).await;
     Ok(Verdict::Passed)
+}
+
+/// Wakes a worker of the runtime again and again, until what it gives is dropped. The thread that is blocked may be the one that waited for
+/// timers and sockets: tokio leaves these to whoever is woken next, and does not wake anybody for that.
+fn keep_awake() -> std::sync::mpsc::Sender<()> {
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::spawn(move || {
+        while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(MS) {
+            runtime.spawn(async {});
+        }
+    });
+    end
 }
 
 pub(super) async fn what_was_left_comes_again(stand: &Stand) -> Result<Verdict> {
