@@ -9,6 +9,7 @@ mod confirm;
 mod give_back;
 mod share;
 mod take;
+mod touched;
 mod watch;
 
 use super::api::Api;
@@ -27,15 +28,20 @@ use attend::REPAIR_EVERY;
 use bytes::Bytes;
 use futures_core::Stream;
 pub(super) use share::{Company, subject as members_subject};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+use touched::Touched;
 pub(super) use watch::{GIVEN_UP, tell_drift};
 
+/// As many messages are taken before anything else is done.
+const HEAR_MAX: usize = 64;
+/// How often each partition is looked at, also when there is always another message.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long `close` may take to give back what was fetched.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -53,7 +59,7 @@ pub struct NatsConsumer {
     /// `_INBOX.<id>.`
     prefix: String,
     /// Partitions that something happened to since they were last attended to.
-    touched: BTreeSet<u32>,
+    touched: Touched,
     news: VecDeque<Incoming<Token>>,
     unanswered: usize,
     /// The partition whose turn it is.
@@ -64,6 +70,10 @@ pub struct NatsConsumer {
     given_up: Subscriber,
     /// The other members of the group, where partitions are shared with them.
     company: Option<Company>,
+    /// When the clock was looked at last.
+    woken: Duration,
+    /// When what only time brings is looked for next.
+    look_at: Duration,
     /// When it was known last that what we have is ours: we run, and the server has not fallen silent.
     sure: Duration,
     /// Whether the server is being asked whose a partition is.
@@ -120,7 +130,7 @@ impl NatsConsumer {
             pace,
             inbox,
             prefix,
-            touched: numbers.iter().copied().collect(),
+            touched: Touched::all(numbers.len()),
             news: VecDeque::from([Incoming::Assigned {
                 partitions: numbers,
                 epoch,
@@ -131,6 +141,8 @@ impl NatsConsumer {
             epoch,
             given_up,
             company,
+            woken: connection.host.runtime().now(),
+            look_at: Duration::ZERO,
             sure: connection.host.runtime().now(),
             in_doubt: false,
             failed: false,
@@ -154,7 +166,9 @@ impl NatsConsumer {
             };
             let (number, epoch) = (partition.number, partition.epoch);
             self.turn = (at + 1) % count;
-            self.touched.insert(number);
+            if partition.wants_attention(&self.pace) {
+                self.touched.insert(number);
+            }
             self.unanswered += 1;
             let origin = Origin {
                 stream: &self.stream,
@@ -189,7 +203,7 @@ impl NatsConsumer {
     }
 
     fn on_tick(&mut self) {
-        let now = self.now();
+        let now = self.woken;
         let mut silent = None;
         for partition in &mut self.partitions {
             partition.on_tick();
@@ -202,9 +216,16 @@ impl NatsConsumer {
         }
     }
 
-    /// Sees whether we have stood still, and the server may have given away what we have.
+    /// Looks at the clock, and sees whether we have stood still, so that the server may have given away what we have.
     fn wake(&mut self) {
         let now = self.now();
+        self.woken = now;
+        if now >= self.look_at {
+            self.look_at = now + LOOK_EVERY;
+            for partition in &self.partitions {
+                self.touched.insert(partition.number);
+            }
+        }
         if now > self.sure + self.pace.lease && !self.in_doubt {
             for partition in &mut self.partitions {
                 partition.doubt();
@@ -225,26 +246,40 @@ impl NatsConsumer {
         });
     }
 
-    /// The next message, `Some(None)` when the tick is over first, or `None` when the connection is lost.
-    async fn hear(&mut self) -> Option<Option<Message>> {
-        let (inbox, given_up, tick) = (&mut self.inbox, &mut self.given_up, &mut self.tick);
-        let runtime = self.host.runtime();
-        let length = self
-            .pace
-            .heartbeat
-            .min(REPAIR_EVERY.max(self.pace.heartbeat / 2));
+    /// Takes what has come, or waits until something comes or the tick is over. Says whether the connection is still there.
+    async fn hear(&mut self) -> bool {
+        let beat = self.pace.heartbeat;
+        let length = beat.min(REPAIR_EVERY.max(beat / 2));
         poll_fn(|cx| {
+            let mut heard = 0;
             // Messages first: what is here already is no silence.
-            if let Poll::Ready(next) = Pin::new(&mut *inbox).poll_next(cx) {
-                return Poll::Ready(next.map(Some));
+            while heard < HEAR_MAX
+                && let Poll::Ready(next) = Pin::new(&mut self.inbox).poll_next(cx)
+            {
+                let Some(message) = next else {
+                    return Poll::Ready(false);
+                };
+                if heard == 0 {
+                    self.wake();
+                }
+                heard += 1;
+                self.take(message, self.woken);
             }
-            if let Poll::Ready(Some(advisory)) = Pin::new(&mut *given_up).poll_next(cx) {
-                return Poll::Ready(Some(Some(advisory)));
+            if heard > 0 {
+                return Poll::Ready(true);
             }
-            let sleep = tick.get_or_insert_with(|| runtime.sleep(length));
+            if let Poll::Ready(Some(advisory)) = Pin::new(&mut self.given_up).poll_next(cx) {
+                self.wake();
+                self.take(advisory, self.woken);
+                return Poll::Ready(true);
+            }
+            let runtime = self.host.runtime();
+            let sleep = self.tick.get_or_insert_with(|| runtime.sleep(length));
             if sleep.as_mut().poll(cx).is_ready() {
-                *tick = None;
-                return Poll::Ready(Some(None));
+                self.tick = None;
+                self.wake();
+                self.on_tick();
+                return Poll::Ready(true);
             }
             Poll::Pending
         })
@@ -252,24 +287,22 @@ impl NatsConsumer {
     }
 
     async fn next_incoming(&mut self, room: bool) -> Result<Incoming<Token>, Failure> {
+        self.wake();
         loop {
-            self.wake();
             if let Some(news) = self.news.pop_front() {
                 return Ok(news);
             }
             if room && let Some(delivery) = self.hand_out() {
                 return Ok(delivery);
             }
-            self.attend().await?;
-            let room = room && self.unanswered < self.request.in_flight_max;
-            let opened = room && self.partitions.iter().any(Partition::can_hand_out);
-            if opened || !self.news.is_empty() {
+            if self.is_to_attend() {
+                self.attend().await?;
+                // It may have taken long.
+                self.wake();
                 continue;
             }
-            match self.hear().await {
-                Some(Some(message)) => self.take(message),
-                Some(None) => self.on_tick(),
-                None => return Err(disconnected("the inbox is closed")),
+            if !self.hear().await {
+                return Err(disconnected("the inbox is closed"));
             }
         }
     }
@@ -278,7 +311,7 @@ impl NatsConsumer {
         let at = token.partition as usize;
         let reply: Subject = match self.partitions.get(at) {
             Some(partition) if partition.epoch == token.epoch => {
-                match partition.out.get(&token.sequence) {
+                match partition.out.get(token.sequence) {
                     Some(reply) => reply.clone(),
                     None => return Ok(Answered::Final),
                 }
@@ -302,7 +335,7 @@ impl NatsConsumer {
         let sent = self.api.client.publish(reply, payload).await;
         sent.map_err(disconnected)?;
         if answer != Answer::InProgress {
-            self.partitions[at].out.remove(&token.sequence);
+            self.partitions[at].out.remove(token.sequence);
             self.unanswered -= 1;
             return Ok(Answered::Final);
         }

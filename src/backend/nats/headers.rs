@@ -129,29 +129,62 @@ fn encode_rest(map: &mut HeaderMap, headers: &Headers) {
 /// The envelope that came with `map`. What a foreign publisher left out is made up, the same way
 /// every time it is delivered.
 pub(super) fn decode(map: Option<&HeaderMap>, payload: Bytes, origin: &Origin<'_>) -> Envelope {
-    let value = |name: &HeaderName| map.and_then(|map| map.get(name.clone()));
-    let id = value(&NATS_MESSAGE_ID)
+    let known = map.map(Known::of).unwrap_or_default();
+    let id = known
+        .id
         .and_then(|id| Uuid::try_parse(id.as_str()).ok())
-        .unwrap_or_else(|| {
-            made_up(
-                origin,
-                value(&NATS_MESSAGE_ID).map_or("", HeaderValue::as_str),
-            )
-        });
-    let time_ms = value(&TIME)
+        .unwrap_or_else(|| made_up(origin, known.id.map_or("", HeaderValue::as_str)));
+    let time_ms = known
+        .time
         .and_then(|time| time.as_str().parse().ok())
         .or_else(|| time_of(id))
         .unwrap_or(origin.time_ms);
+    let rest = map.filter(|_| known.others);
     Envelope {
         id,
-        key: value(&KEY).map(bytes_of),
-        headers: map.map(decode_rest).unwrap_or_default(),
+        key: known.key.map(bytes_of),
+        headers: rest.map(decode_rest).unwrap_or_default(),
         payload,
         time_ms,
-        trace: value(&TRACE_PARENT).map(|parent| TraceContext {
+        trace: known.trace_parent.map(|parent| TraceContext {
             parent: bytes_of(parent),
-            state: value(&TRACE_STATE).map(bytes_of),
+            state: known.trace_state.map(bytes_of),
         }),
+    }
+}
+
+/// The headers that mean something to the bus.
+#[derive(Default)]
+struct Known<'a> {
+    id: Option<&'a HeaderValue>,
+    time: Option<&'a HeaderValue>,
+    key: Option<&'a HeaderValue>,
+    trace_parent: Option<&'a HeaderValue>,
+    trace_state: Option<&'a HeaderValue>,
+    /// Whether there are others, which are the envelope's own.
+    others: bool,
+}
+
+impl<'a> Known<'a> {
+    /// Looks at each once: asked for by name, each would be hashed.
+    fn of(map: &'a HeaderMap) -> Self {
+        let mut known = Self::default();
+        for (name, values) in map.iter() {
+            let place = match name {
+                name if *name == NATS_MESSAGE_ID => &mut known.id,
+                name if *name == KEY => &mut known.key,
+                name if *name == TIME => &mut known.time,
+                name if *name == TRACE_PARENT => &mut known.trace_parent,
+                name if *name == TRACE_STATE => &mut known.trace_state,
+                name => {
+                    let name: &str = name.as_ref();
+                    known.others |= !is_ours(name.as_bytes());
+                    continue;
+                }
+            };
+            *place = values.first();
+        }
+        known
     }
 }
 

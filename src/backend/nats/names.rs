@@ -140,9 +140,9 @@ pub(super) fn subject(topic: &str, partition: u32) -> String {
 /// The partition of `topic` that `subject` is, if it is one.
 pub(super) fn partition_in(topic: &str, subject: &str) -> Option<u32> {
     let digits = subject.strip_prefix(topic)?.strip_prefix('.')?;
-    let partition = digits.parse().ok()?;
     // "007" and "+7" parse too, and are subjects of their own.
-    (digits == format!("{partition}")).then_some(partition)
+    let plain = digits == "0" || digits.starts_with(|first: char| ('1'..='9').contains(&first));
+    plain.then(|| digits.parse().ok())?
 }
 
 /// Whether a stream that listens to `pattern` hears `subject`.

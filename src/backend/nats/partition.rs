@@ -17,6 +17,7 @@
 //! order of the stream.
 
 mod confirm;
+mod in_order;
 mod place;
 mod reply;
 mod speak;
@@ -27,6 +28,7 @@ pub(super) use reply::{REPLY, Reply};
 use super::durable::{Begin, Durable, Standing};
 use async_nats::{Message, Subject};
 use confirm::Unconfirmed;
+use in_order::InOrder;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -50,9 +52,9 @@ pub(super) struct Partition {
     /// The server's word that deliveries are ours alone.
     pub(super) pin: Option<String>,
     /// Fetched and not handed out, in the order of the stream.
-    pub(super) ready: BTreeMap<u64, Fetched>,
+    pub(super) ready: InOrder<Fetched>,
     /// Handed out and not answered: where the answer goes.
-    pub(super) out: BTreeMap<u64, Subject>,
+    pub(super) out: InOrder<Subject>,
     /// Acknowledged, and not confirmed though that was asked for.
     confirming: BTreeMap<u64, Unconfirmed>,
     /// Whether some of these may have to be acknowledged again.
@@ -170,8 +172,8 @@ impl Partition {
             epoch,
             phase: Phase::Probe,
             pin,
-            ready: BTreeMap::new(),
-            out: BTreeMap::new(),
+            ready: InOrder::new(),
+            out: InOrder::new(),
             confirming: BTreeMap::new(),
             may_be_late: false,
             next: standing.floor + 1,
@@ -192,6 +194,12 @@ impl Partition {
             template: None,
             asks: Vec::new(),
         }
+    }
+
+    /// Whether a delivery that came or went leaves something to do now. What only time brings is looked for now and then.
+    pub(super) fn wants_attention(&self, pace: &Pace) -> bool {
+        let is_behind = self.may_be_late || !self.asks.is_empty();
+        self.phase != Phase::Open || self.owed <= pace.batch / 2 || is_behind
     }
 
     /// How many to ask for now, if any.
@@ -248,9 +256,9 @@ impl Partition {
         if matches!(self.phase, Phase::Probe) {
             // What is below may be with another until the server has said that it is not.
             self.left = self.left.min(self.next);
+            self.template = Some(fetched.reply.clone());
         }
         self.next = self.next.max(sequence + 1);
-        self.template = Some(fetched.reply.clone());
         if let Some(pin) = pin
             && self.pin.as_deref() != Some(pin)
         {
@@ -260,7 +268,7 @@ impl Partition {
             self.phase = Phase::Look { gathering: None };
         }
         // Its handler is at it: the second one would run beside the first.
-        if !self.out.contains_key(&sequence) && !self.came_again(sequence, &fetched.reply) {
+        if !self.out.contains(sequence) && !self.came_again(sequence, &fetched.reply) {
             self.hold_ready(sequence, fetched, now);
         }
         if let Phase::Gather { since, need } = self.phase
@@ -420,7 +428,7 @@ impl Partition {
             return Vec::new();
         }
         (standing.floor + 1..=standing.delivered)
-            .filter(|seq| !self.ready.contains_key(seq) && !self.out.contains_key(seq))
+            .filter(|seq| !self.ready.contains(*seq) && !self.out.contains(*seq))
             .filter(|seq| !self.confirming.contains_key(seq))
             .map(|sequence| template.for_other(sequence, standing.delivered_count))
             .collect()
@@ -434,10 +442,6 @@ impl Partition {
         let (sequence, fetched) = self.ready.pop_first()?;
         self.out.insert(sequence, fetched.reply.clone());
         Some((sequence, fetched))
-    }
-
-    pub(super) fn can_hand_out(&self) -> bool {
-        self.phase == Phase::Open && !self.ready.is_empty()
     }
 
     /// It is not ours any more, or it is ours anew: what was fetched is void. Gives how many were out.
@@ -457,7 +461,9 @@ impl Partition {
         self.epoch = epoch;
         self.ready.clear();
         let confirming = std::mem::take(&mut self.confirming);
-        std::mem::take(&mut self.out).len() + confirming.len()
+        let out = self.out.len();
+        self.out.clear();
+        out + confirming.len()
     }
 
     /// What is out and here.

@@ -17,10 +17,17 @@ pub(super) const REPAIR_EVERY: Duration = Duration::from_millis(500);
 const STREAM_GONE: &str = "the stream is gone";
 
 impl NatsConsumer {
+    /// Whether there is something to [attend](Self::attend) to.
+    pub(super) fn is_to_attend(&self) -> bool {
+        let company = self.company.as_ref();
+        self.touched.first().is_some()
+            || company.is_some_and(|company| company.members.is_due(self.woken))
+    }
+
     /// Does what the touched partitions need of the server.
     pub(super) async fn attend(&mut self) -> Result<(), Failure> {
         self.keep_company().await?;
-        while let Some(number) = self.touched.first().copied() {
+        while let Some(number) = self.touched.first() {
             let at = number as usize;
             if matches!(self.partitions[at].phase, Phase::Look { .. }) {
                 self.look(at).await?;
@@ -36,7 +43,7 @@ impl NatsConsumer {
             self.ask_back(at).await?;
             self.leave(at).await?;
             self.pull(at).await?;
-            self.touched.remove(&number);
+            self.touched.done();
         }
         if self.in_doubt && !self.partitions.iter().any(|partition| partition.in_doubt) {
             self.in_doubt = false;

@@ -134,7 +134,8 @@ impl NatsConsumer {
             .as_ref()
             .is_some_and(|reply| reply.starts_with(REPLY))
         {
-            self.take(message);
+            let now = self.now();
+            self.take(message, now);
         }
     }
 }

@@ -6,11 +6,14 @@ use super::confirm::ACK;
 use super::give_back::FENCE;
 use super::{GIVEN_UP, NatsConsumer, REPAIR_EVERY};
 use async_nats::Message;
+use async_nats::header::HeaderName;
 use std::time::Duration;
 
+/// The server's word in a delivery: whose the partition is.
+const PIN: HeaderName = HeaderName::from_static("Nats-Pin-Id");
+
 impl NatsConsumer {
-    pub(super) fn take(&mut self, message: Message) {
-        let now = self.now();
+    pub(super) fn take(&mut self, message: Message, now: Duration) {
         // Before its subject is looked at: what others publish may have any, also one of ours.
         if message
             .reply
@@ -44,7 +47,7 @@ impl NatsConsumer {
         }
     }
 
-    fn take_delivery(&mut self, message: Message, now: Duration) {
+    fn take_delivery(&mut self, mut message: Message, now: Duration) {
         let topic = &self.request.topic.name;
         let number = match &self.request.foreign {
             None => names::partition_in(topic, &message.subject),
@@ -57,7 +60,7 @@ impl NatsConsumer {
         let Some(partition) = self.partitions.get_mut(number as usize) else {
             return;
         };
-        let Some(subject) = message.reply.clone() else {
+        let Some(subject) = message.reply.take() else {
             return;
         };
         let Some(reply) = Reply::parse(&subject) else {
@@ -69,21 +72,27 @@ impl NatsConsumer {
         }
         let pin = match (&message.headers, partition.durable.pins) {
             // The last: an earlier one would be the publisher's.
-            (Some(headers), true) => headers.get_last("Nats-Pin-Id").map(ToString::to_string),
+            (Some(headers), true) => headers.get_last(PIN),
             _ => None,
         };
+        // Almost always it is what we have.
+        let pin = pin.filter(|pin| partition.pin.as_deref() != Some(pin.as_str()));
+        let pin = pin.map(ToString::to_string);
+        let sequence = reply.sequence;
         let fetched = Fetched {
             attempt: u32::try_from(reply.attempt).unwrap_or(u32::MAX),
             time_ms: reply.time_ns / 1_000_000,
-            reply: subject.clone(),
+            reply: subject,
             message,
         };
-        if pin.is_some() && pin != partition.pin {
+        if pin.is_some() {
             let name = &partition.durable.name;
             self.pins.remember(&self.stream, name, pin.as_deref());
         }
-        partition.on_delivery(reply.sequence, fetched, pin.as_deref(), now);
-        self.touched.insert(number);
+        partition.on_delivery(sequence, fetched, pin.as_deref(), now);
+        if partition.wants_attention(&self.pace) {
+            self.touched.insert(number);
+        }
     }
 
     pub(super) fn take_status(&mut self, at: usize, pull: u64, message: &Message, now: Duration) {

@@ -60,10 +60,10 @@ impl Partition {
         if self.born != born {
             return Begin::First;
         }
-        let first = |sequences: Option<&u64>| sequences.copied().unwrap_or(u64::MAX);
-        let at = first(self.out.keys().next())
-            .min(first(self.ready.keys().next()))
-            .min(first(self.confirming.keys().next()))
+        let first = |sequence: Option<u64>| sequence.unwrap_or(u64::MAX);
+        let at = first(self.out.first())
+            .min(first(self.ready.first()))
+            .min(first(self.confirming.keys().next().copied()))
             .min(self.left)
             .min(self.next);
         Begin::At(at)

@@ -3,6 +3,9 @@
 /// What the reply subject of every delivery begins with, and of nothing else.
 pub(in super::super) const REPLY: &str = "$JS.ACK.";
 
+/// As many of its dots matter.
+const DOTS: usize = 10;
+
 /// The reply subject of a delivery, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in super::super) struct Reply<'a> {
@@ -17,23 +20,32 @@ impl<'a> Reply<'a> {
     /// Reads `$JS.ACK.<stream>.<durable>.<attempt>.<sequence>.<count>.<time>.<pending>`, or the longer form with
     /// domain and account before the stream.
     pub(in super::super) fn parse(subject: &'a str) -> Option<Self> {
-        let rest = subject.strip_prefix(REPLY)?;
-        let before = match rest.split('.').count() {
-            7 => 2,
-            9.. => 4,
+        if !subject.starts_with(REPLY) {
+            return None;
+        }
+        // Every delivery comes by here: one pass.
+        let (mut dots, mut count) = ([0; DOTS], 0);
+        for (at, byte) in subject.bytes().enumerate() {
+            if byte == b'.' && count < DOTS {
+                dots[count] = at;
+                count += 1;
+            }
+        }
+        // The one behind the durable.
+        let numbers = match count {
+            8 => 3,
+            10.. => 5,
             _ => return None,
         };
-        let numbers = rest.match_indices('.').nth(before - 1)?.0 + REPLY.len();
-        let mut tokens = subject[numbers + 1..]
-            .split('.')
-            .map(|token| token.parse().ok());
-        let mut number = || tokens.next().flatten();
-        let (attempt, sequence, _count, time_ns) = (number()?, number()?, number()?, number()?);
+        let number = |n: usize| {
+            let (before, behind) = (dots[numbers + n], dots[numbers + n + 1]);
+            subject[before + 1..behind].parse().ok()
+        };
         Some(Self {
-            head: &subject[..numbers],
-            attempt,
-            sequence,
-            time_ns,
+            head: &subject[..dots[numbers]],
+            attempt: number(0)?,
+            sequence: number(1)?,
+            time_ns: number(3)?,
         })
     }
 
@@ -78,6 +90,9 @@ mod tests {
             "",
             "$JS.ACK.s.d",
             "x.s.d.1.2.3.4.5",
+            "$JS.ACK.s.d.1.2.3.4",
+            "$JS.ACK.hub.s.d.1.2.3.4.5",
+            "$JS.ACK........",
             "$JS.ACK.s.d.a.b.c.d.e",
         ] {
             assert_eq!(Reply::parse(other), None, "{other}");

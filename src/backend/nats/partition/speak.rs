@@ -10,7 +10,7 @@ impl Partition {
             self.spoken_for = now;
         }
         // Nobody has tried it in between: it was here.
-        if let Some(known) = self.ready.get(&sequence) {
+        if let Some(known) = self.ready.get(sequence) {
             fetched.attempt = fetched.attempt.min(known.attempt);
         }
         self.ready.insert(sequence, fetched);
@@ -22,7 +22,7 @@ impl Partition {
         if self.ready.is_empty() || now < soon {
             return Vec::new();
         }
-        let replies = self.ready.values().map(|fetched| fetched.reply.clone());
+        let replies = self.ready.iter().map(|(_, fetched)| fetched.reply.clone());
         replies.collect()
     }
 

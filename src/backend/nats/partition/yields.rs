@@ -32,9 +32,8 @@ impl Partition {
         let ready = self
             .ready
             .iter()
-            .map(|(sequence, fetched)| (*sequence, &fetched.reply));
-        let out = self.out.iter().map(|(sequence, reply)| (*sequence, reply));
-        let all: BTreeMap<u64, &Subject> = out.chain(ready).collect();
+            .map(|(sequence, fetched)| (sequence, &fetched.reply));
+        let all: BTreeMap<u64, &Subject> = self.out.iter().chain(ready).collect();
         all.into_values().cloned().collect()
     }
 }
