@@ -275,7 +275,7 @@ impl BusBuilder {
         self
     }
 
-    /// How long to wait between attempts to reconnect: the first time, and at most (50 ms, 5 s).
+    /// How long to wait between attempts to reconnect, and between those to consume again what was refused: the first time, and at most (50 ms, 5 s).
     pub fn reconnect_delay(mut self, first: Duration, most: Duration) -> Self {
         self.settings.reconnect_delay_min = first;
         self.settings.reconnect_delay_max = most.max(first);

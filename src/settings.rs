@@ -2,6 +2,7 @@
 
 use crate::backlog::Backlog;
 use crate::protocol::credit::Budget;
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use std::time::Duration;
 
 /// What a bus was built with.
@@ -14,6 +15,20 @@ pub(crate) struct Settings {
     pub(crate) reconnect_delay_min: Duration,
     pub(crate) reconnect_delay_max: Duration,
     pub(crate) backlog: Option<Backlog>,
+}
+
+impl Settings {
+    /// Pauses between attempts at what a broker does not let be: each longer than the one before, up to the longest, and spread, so that not
+    /// all that wait come back in the same moment. They do not end.
+    pub(crate) fn pauses(&self, seed: u64) -> ExponentialBackoff {
+        ExponentialBuilder::default()
+            .with_min_delay(self.reconnect_delay_min)
+            .with_max_delay(self.reconnect_delay_max)
+            .without_max_times()
+            .with_jitter()
+            .with_jitter_seed(seed)
+            .build()
+    }
 }
 
 impl Default for Settings {

@@ -10,7 +10,6 @@ use crate::events::BusEvent;
 use crate::metrics::Counter;
 use crate::protocol::session::{Retired, Ticket};
 use crate::publish::dispatch;
-use backon::{BackoffBuilder, ExponentialBuilder};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,13 +70,7 @@ async fn connect_again<B: Backend>(
     ticket: &Ticket<'_, Arc<B::Connection>>,
 ) -> Option<(u32, B::Connection)> {
     let runtime = &core.shared.runtime;
-    let mut delays = ExponentialBuilder::default()
-        .with_min_delay(core.settings.reconnect_delay_min)
-        .with_max_delay(core.settings.reconnect_delay_max)
-        .without_max_times()
-        .with_jitter()
-        .with_jitter_seed(runtime.random())
-        .build();
+    let mut delays = core.settings.pauses(runtime.random());
     for attempt in 1.. {
         let host: Arc<dyn Host> = core.shared.clone();
         let connecting = core.backend.connect(host, ticket.generation() + 1);

@@ -31,6 +31,8 @@ pub mod memory;
 #[cfg(feature = "nats")]
 pub mod nats;
 mod partitioner;
+#[cfg(any(feature = "nats", feature = "kafka"))]
+mod wheel;
 
 pub use crate::protocol::ledger::Slot;
 pub use foreign::Foreign;

@@ -17,14 +17,15 @@ use super::lease::Lease;
 use super::options::{Options, Order};
 use super::out::Out;
 use super::partitions::{Partitions, Place};
+use super::pauses::{Pauses, kind_of};
 use super::recovery::Pace;
 use super::timer::Timer;
 use super::worker::AtHand;
 use crate::backend::any::{Any, AnyConsumer, AnyRoute, AnyToken};
-use crate::backend::{Answer, Answered, Consumer, Incoming, Position};
+use crate::backend::{Answer, Answered, Consumer, Incoming, Position, StartAt};
 use crate::core::Core;
 use crate::envelope::Envelope;
-use crate::error::Failure;
+use crate::error::{Failure, FailureKind};
 use crate::events::BusEvent;
 use crate::metrics::Counter;
 use crate::middleware::dead_letter::{OnFailure, Spent};
@@ -51,8 +52,6 @@ use std::time::Duration;
 use suspect::Suspects;
 use uuid::Uuid;
 
-/// Between attempts to subscribe again.
-const RESUBSCRIBE_EVERY: Duration = Duration::from_millis(100);
 /// After so many events the clock is looked at, also when there is always another: what is due does not wait for the end of
 /// a backlog.
 const LOOK_AT_CLOCK_EVERY: u32 = 64;
@@ -99,6 +98,8 @@ pub(super) struct Intake {
     dedup: Option<Dedup>,
     spent: Spent,
     suspects: Suspects,
+    /// Before another consumer is asked for.
+    pauses: Pauses,
     pace: Option<Pace>,
     #[cfg(feature = "throttle")]
     limiter: Option<Limiter>,
@@ -167,6 +168,7 @@ impl Intake {
             dedup: options.dedup.map(|window| Dedup::new(window, hasher)),
             spent: Spent::default(),
             suspects: Suspects::default(),
+            pauses: Pauses::new(&core.settings, core.shared.runtime.random()),
             pace: options.recovery.clone().map(Pace::new),
             #[cfg(feature = "throttle")]
             limiter: (options.throttle.as_ref())

@@ -9,6 +9,7 @@
 //! | `intake` | takes, submits, answers; attends to the broker however long handlers take |
 //! | `partitions` | how far each partition was settled, by epoch |
 //! | `out` | what the broker waits for an answer of |
+//! | `pauses` | how long before another consumer is asked for |
 //! | `job` | a delivery in a lane |
 //! | `recovery` | how far behind, and how fast meanwhile |
 //! | `worker` | lane to verdict: decode, handler, failure |
@@ -22,12 +23,13 @@ mod lease;
 pub(crate) mod options;
 mod out;
 mod partitions;
+mod pauses;
 mod recovery;
 mod timer;
 mod worker;
 
 use crate::backend::any::{Any, AnyConsumer, AnyRoute};
-use crate::backend::{Connection, SubscribeRequest};
+use crate::backend::{Connection, StartAt, SubscribeRequest};
 use crate::codec::Codec;
 use crate::core::Core;
 use crate::ensure::ensured;
@@ -93,7 +95,7 @@ where
         core: core.clone(),
         control: control.clone(),
     };
-    let first = consumer(core, &topic, &control.group, &options).await?;
+    let first = consumer(core, &topic, &control.group, &options, options.start).await?;
     let seed = core.shared.runtime.random();
     let hasher = SeedableRandomState::with_seed(seed, SharedSeed::global_fixed());
     let intake = Intake::new(core.clone(), topic, options.clone(), hasher, place);
@@ -133,12 +135,13 @@ where
     })
 }
 
-/// A consumer over the current session, with the topic ensured.
+/// A consumer over the current session, with the topic ensured. A group that is new begins at `start`.
 async fn consumer(
     core: &Arc<Core<Any>>,
     topic: &Arc<TopicState<AnyRoute>>,
     group: &Arc<str>,
     options: &Options,
+    start: StartAt,
 ) -> Result<AnyConsumer, SubscribeError> {
     // What is no topic is neither made nor compared with anything.
     if options.foreign.is_none() {
@@ -149,7 +152,7 @@ async fn consumer(
         topic: topic.now().config.clone(),
         foreign: options.foreign.clone(),
         group: group.clone(),
-        start: options.start,
+        start,
         in_flight_max: options.slots(),
         confirm: options.confirm,
     };

@@ -6,6 +6,8 @@
 // The rules are modules of a test: there is nobody outside to reach them.
 #![allow(unreachable_pub)]
 
+#[path = "tidy/facade.rs"]
+mod facade;
 #[path = "tidy/layers.rs"]
 mod layers;
 #[path = "tidy/rust.rs"]

@@ -6,7 +6,6 @@ use anyhow::{Result, ensure};
 use clearway_integration::{Kafka, KafkaBroker, Load};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "in one of six runs envelopes were stored twice, and nobody knows yet why: see the known limits of clearway::kafka"]
 async fn leaders_move_and_two_of_three_nodes_go_and_come_back() -> Result<()> {
     let Some(broker) = KafkaBroker::own(Kafka::cluster()).await? else {
         return Ok(());

@@ -6,3 +6,4 @@ mod deleted;
 mod gaps;
 mod scene;
 mod single;
+mod twice;

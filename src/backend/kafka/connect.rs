@@ -3,7 +3,7 @@
 use super::native;
 use super::options::Options;
 use super::produce::Pipe;
-use super::threads;
+use super::threads::{self, Elsewhere};
 use crate::backend::Host;
 use crate::error::{ConnectError, Failure, FailureKind};
 use rdkafka::ClientContext;
@@ -24,7 +24,8 @@ pub(super) struct Connected {
     pub(super) admin: Admin,
 }
 
-pub(super) type Admin = AdminClient<Silent>;
+/// Its end joins threads.
+pub(super) type Admin = Elsewhere<AdminClient<Silent>>;
 
 /// A client whose log and errors nobody reads: its answers say it all.
 pub(super) struct Silent;
@@ -82,8 +83,8 @@ fn reach(
             failure,
         });
     }
-    let admin = Admin::from_config_and_context(&native::admin(options), Silent);
-    let admin = admin.map_err(|error| refused(&error))?;
+    let admin = AdminClient::from_config_and_context(&native::admin(options), Silent);
+    let admin = Elsewhere::new(admin.map_err(|error| refused(&error))?);
     Ok(Connected { pipe, admin })
 }
 

@@ -6,6 +6,7 @@
 use super::codes;
 use super::connect::{self, Admin, Connected, NAME};
 use super::consume::KafkaConsumer;
+use super::ends::Ends;
 use super::options::Options;
 use super::produce::{Pipe, Route};
 use super::{ensure, subscribe, threads};
@@ -35,6 +36,7 @@ pub struct KafkaConnection {
     pub(super) epochs: Arc<Mutex<u64>>,
     /// Said when the connection is closed: consumers end with it.
     pub(super) closed: Arc<Signal<()>>,
+    pub(super) ends: Arc<Ends>,
     pipe: Pipe,
     /// `None` once it was closed.
     admin: Mutex<Option<Arc<Admin>>>,
@@ -49,6 +51,7 @@ impl KafkaConnection {
         let connecting = connect::connect(options.clone(), host.clone(), generation);
         let Connected { pipe, admin } = connecting.await?;
         Ok(Self {
+            ends: Arc::new(Ends::new(options.clone())),
             host,
             options,
             generation,
@@ -126,9 +129,15 @@ impl backend::Connection for KafkaConnection {
         self.pipe.stop(limit);
         let ended = async {
             self.pipe.ended().await;
-            let admin = self.admin.lock().take();
-            // Its end joins threads.
-            let _ = threads::off("clearway-kafka-end", move || drop(admin)).await;
+            let (admin, ends) = (self.admin.lock().take(), self.ends.clone());
+            let end = move || {
+                ends.close();
+                // Who is still asking something has it for a moment longer.
+                if let Some(admin) = admin.and_then(Arc::into_inner) {
+                    admin.end_here();
+                }
+            };
+            let _ = threads::off("clearway-kafka-end", end).await;
         };
         if timeout(runtime, limit + GRACE, ended).await.is_none() {
             tracing::warn!(
@@ -141,13 +150,9 @@ impl backend::Connection for KafkaConnection {
 }
 
 impl Drop for KafkaConnection {
-    /// Without `close` it ends all the same, on a thread of its own: the end of a client may block.
+    /// Without `close` it ends all the same.
     fn drop(&mut self) {
         self.closed.say(());
-        if let Some(admin) = self.admin.lock().take() {
-            // If there is no thread to be had it ends here.
-            let _ = threads::spawn("clearway-kafka-end", move || drop(admin));
-        }
     }
 }
 

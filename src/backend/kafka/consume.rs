@@ -8,10 +8,10 @@ mod commit;
 mod hear;
 mod progress;
 
-use super::connect::Admin;
 use super::connection::KafkaConnection;
+use super::ends::Ends;
 use super::poller::{Commit, Fetched, Order, Reply, Wire};
-use super::{codes, threads};
+use super::threads;
 use crate::backend::{Answer, Answered, Consumer, Host, Incoming, Position, SubscribeRequest};
 use crate::error::{Failure, FailureKind};
 use crate::runtime::{Task, timeout};
@@ -28,8 +28,6 @@ use std::time::Duration;
 /// The thread hears of what was taken in portions of so many, or so many bytes.
 const TOOK: usize = 64;
 const TOOK_BYTES: usize = 64 << 10;
-/// How long the broker may take to say where a log begins and ends.
-const ENDS_LIMIT: Duration = Duration::from_secs(1);
 /// How long a consumer may take to commit for the last time and to leave its group.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// Between a commit that failed and the next try, where confirmations are waited for.
@@ -40,7 +38,7 @@ pub struct KafkaConsumer {
     handle: Handle,
     host: Arc<dyn Host>,
     /// The connection's: it ends with that.
-    admin: Weak<Admin>,
+    ends: Weak<Ends>,
     closed: Arc<Signal<()>>,
     request: SubscribeRequest,
     commit_every: Duration,
@@ -99,14 +97,13 @@ impl Drop for Handle {
 impl KafkaConsumer {
     pub(super) fn new(
         connection: &KafkaConnection,
-        admin: Weak<Admin>,
         request: SubscribeRequest,
         handle: Handle,
     ) -> Self {
         Self {
             handle,
             host: connection.host.clone(),
-            admin,
+            ends: Arc::downgrade(&connection.ends),
             closed: connection.closed.clone(),
             request,
             commit_every: connection.options.commit_every,
@@ -286,14 +283,11 @@ impl Consumer for KafkaConsumer {
     }
 
     async fn lag(&mut self) -> Result<Vec<(u32, u64)>, Failure> {
-        // Over a client that fetches nothing: behind a fetch that waits for more an answer would wait as long.
         let gone = || Failure::new(FailureKind::Disconnected, "the connection was closed");
-        let admin = self.admin.upgrade().ok_or_else(gone)?;
+        let ends = self.ends.upgrade().ok_or_else(gone)?;
         let topic = self.request.topic.name.clone();
         let partitions: Vec<u32> = self.partitions.keys().copied().collect();
-        let looked = threads::off("clearway-kafka-lag", move || {
-            ends(&admin, &topic, &partitions)
-        });
+        let looked = threads::off("clearway-kafka-lag", move || ends.ask(&topic, &partitions));
         let ends = looked.await??;
         self.hear();
         let lag = ends.into_iter().filter_map(|(partition, low, high)| {
@@ -334,17 +328,6 @@ impl Consumer for KafkaConsumer {
             tracing::warn!(%topic, %group, "the Kafka consumer has not left its group yet");
         }
     }
-}
-
-/// Each partition, and where its log begins and ends. Blocks.
-fn ends(admin: &Admin, topic: &str, partitions: &[u32]) -> Result<Vec<(u32, u64, u64)>, Failure> {
-    let ends = partitions.iter().map(|partition| {
-        let client = admin.inner();
-        let ends = client.fetch_watermarks(topic, *partition as i32, ENDS_LIMIT);
-        let (low, high) = ends.map_err(|error| codes::failure(&error))?;
-        Ok((*partition, low.max(0) as u64, high.max(0) as u64))
-    });
-    ends.collect()
 }
 
 impl fmt::Debug for KafkaConsumer {

@@ -19,7 +19,9 @@
 //! # Publishing
 //!
 //! Idempotent: the client sends again what was not acknowledged, in order and once. What has no answer within
-//! [`Options::publish_timeout`] is `Unknown`. How soon it is sent is [`Options::batching`]: with [`Batching::LowLatency`] at once.
+//! [`Options::publish_timeout`] is `Unknown`, and the client is not told: it goes on for a minute, so the envelope may be stored that much later. If it gave
+//! one up it would number those behind it anew, and a broker would store once more what it has stored of them without an answer. After
+//! that minute, or when there are as many of these as may be in flight, all that the client has is given up at once, and is `Unknown`. How soon it is sent is [`Options::batching`]: with [`Batching::LowLatency`] at once.
 //!
 //! # Consuming
 //!
@@ -29,6 +31,9 @@
 //!
 //! A group that is new begins where it is told: that place is committed first, so that it is the same for every member that joins. Two that
 //! begin a group in the same moment may both commit a place; then what one of them has handled may come again.
+//!
+//! A topic that is deleted under way is ensured again, by its policy, and read from its beginning, wherever the group began before: all that is there is
+//! new. A deleted topic is missed at once by who consumes it, and by who publishes to it; if it is younger than 5 s, after that.
 //!
 //! A member that could not hear its broker for 5 s, or for a third of `session.timeout.ms` if that is less, begins no handler until the broker
 //! has taken a commit of it.
@@ -40,19 +45,17 @@
 //!
 //! # Known limits
 //!
-//! - When two of the three brokers of a cluster are killed and come back, envelopes whose publish was under way may be stored twice under other offsets. It was
-//!   seen in one of six runs and is not explained yet.
-//! - A topic that is deleted under way may be missed late, by the end of [`Options::publish_timeout`] only: until then publishes wait.
-//! - A topic that is deleted and made again under a subscription: envelopes of the new one are left out whose offsets are below those of
-//!   the old one that are still at handlers. Close the subscription before.
-//! - A refusal for good, as of an authorisation, is tried again every 100 ms, and each time the group rebalances.
-//! - The lag is asked for partition by partition: of hundreds, or of a slow broker, it does not come in time, and recovery mode is not entered.
+//! - A topic that is deleted and made again before anybody looks: that it is another is heard when the group's commits are gone, before the next
+//!   commit. What was handled of the new one until then comes again. If the new log is by then as long as the old one was, and nothing was to be committed,
+//!   what is before that place is left out until something is. A member that has committed nothing yet does not notice.
+//! - A topic that cannot be written to for a minute has the publishes to others that are under way in that moment end as `Unknown`, once a minute.
 //! - A handler that is slower than the client fetches has it fetch the same envelopes again.
 
 mod codes;
 mod connect;
 mod connection;
 mod consume;
+mod ends;
 mod ensure;
 mod headers;
 mod log;
@@ -65,6 +68,7 @@ mod security;
 mod subscribe;
 mod threads;
 mod url;
+mod waiting;
 
 pub use connection::KafkaConnection;
 pub use consume::{KafkaConsumer, Token};

@@ -22,6 +22,9 @@ const SESSION: Duration = Duration::from_secs(45);
 pub(super) const INSTANCE_END: &str = "--";
 /// The client's default of `max.poll.interval.ms`.
 const POLL_INTERVAL: Duration = Duration::from_secs(300);
+/// So long a topic that a client has just come to know may be unknown to a broker without being missed: brokers tell each other. The client's default
+/// is 30 s, and so long publishes to a young topic that was deleted would wait.
+const TOPIC_SPREADS: Duration = Duration::from_secs(5);
 /// Longer than that nobody is silent and sure.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -132,6 +135,7 @@ fn common(options: &Options) -> ClientConfig {
             "socket.connection.setup.timeout.ms",
             millis(options.connect_timeout.max(Duration::from_secs(1))),
         )
+        .set("topic.metadata.propagation.max.ms", millis(TOPIC_SPREADS))
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
         .set_log_level(RDKafkaLogLevel::Info);
@@ -148,7 +152,9 @@ pub(super) fn producer(options: &Options, slots: usize) -> ClientConfig {
         .set("max.in.flight.requests.per.connection", "5")
         // Partitions are chosen here, the same as on every backend; this is for none.
         .set("partitioner", "murmur2_random")
-        .set("message.timeout.ms", millis(options.publish_timeout))
+        // None: when a message times out in the client it numbers those behind it anew, and a broker that has stored one of them without an
+        // answer does not know it again. The thread that takes reports tells the time.
+        .set("message.timeout.ms", "0")
         .set(
             "request.timeout.ms",
             millis((options.publish_timeout / 4).max(Duration::from_secs(1))),
@@ -178,7 +184,7 @@ pub(super) fn producer(options: &Options, slots: usize) -> ClientConfig {
     native(options, config)
 }
 
-/// For whoever asks about topics and makes them.
+/// For whoever asks about topics and makes them, or asks where their logs end.
 pub(super) fn admin(options: &Options) -> ClientConfig {
     let mut config = native(options, common(options));
     // Nobody reads the queue of this client's log; what it would say is in its answers.
@@ -193,6 +199,8 @@ pub(super) fn consumer(options: &Options, group: &str, topic: &str) -> ClientCon
         .set("group.id", group)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
+        // It was found before, so it is there: who waits hears of its end when others have made another in its place.
+        .set("topic.metadata.propagation.max.ms", "0")
         .set("enable.partition.eof", "true")
         .set("isolation.level", "read_committed")
         .set("fetch.wait.max.ms", "100")

@@ -1,8 +1,10 @@
 //! Producing: from the publisher's thread into the client's queue, and back by the one thread that takes its reports.
 //!
 //! A publisher hands its envelope to the client, which copies it and never waits; the slot goes along as the client's opaque. The
-//! client's own threads batch, send and send again. One thread of ours takes the delivery reports and settles. It takes no lock of
-//! ours on that way.
+//! client's own threads batch, send and send again. One thread of ours takes the delivery reports and settles. Neither waits
+//! for the other: the one lock on that way is taken by that thread only.
+//!
+//! The client has no time limit of its own ([`waiting`](super::waiting)): the thread settles what has waited long enough.
 
 use super::codes;
 use super::headers;
@@ -10,7 +12,8 @@ use super::log::{self, Trouble};
 use super::native;
 use super::options::Options;
 use super::threads::{self, Ends};
-use crate::backend::{self, Host, Slot, partition_of};
+use super::waiting::Waiting;
+use crate::backend::{self, Host, Outcome, Slot, partition_of};
 use crate::config::Durability;
 use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind};
@@ -68,6 +71,7 @@ pub(super) struct Pipe {
     stop: Arc<Mutex<Option<Duration>>>,
     host: Arc<dyn Host>,
     ended: Arc<Signal<()>>,
+    waiting: Arc<Waiting>,
     pub(super) state: Arc<State>,
 }
 
@@ -83,6 +87,7 @@ pub(super) struct Reports {
     host: Arc<dyn Host>,
     generation: u64,
     state: Arc<State>,
+    waiting: Arc<Waiting>,
 }
 
 impl Pipe {
@@ -94,10 +99,12 @@ impl Pipe {
     ) -> Result<Self, KafkaError> {
         let config = native::producer(options, host.slots());
         let state = Arc::new(State::default());
+        let waiting = Arc::new(Waiting::new(options.publish_timeout, host.slots()));
         let reports = Reports {
             host: host.clone(),
             generation,
             state: state.clone(),
+            waiting: waiting.clone(),
         };
         let client = Arc::new(Some(Client::from_config_and_context(&config, reports)?));
         let pipe = Self {
@@ -105,12 +112,14 @@ impl Pipe {
             stop: Arc::default(),
             host: host.clone(),
             ended: Arc::new(Signal::new()),
+            waiting: waiting.clone(),
             state,
         };
         let thread = Taker {
             client,
             cell: pipe.client.clone(),
             stop: pipe.stop.clone(),
+            waiting,
             host,
         };
         let ends = Ends(pipe.ended.clone());
@@ -153,8 +162,11 @@ impl Pipe {
             headers: Some(headers),
             delivery_opaque: slot.to_bits() as usize,
         };
+        // First: its report may come before `send` returns.
+        self.waiting.given(slot);
         // Not taken: surely not sent.
         (client.send(record)).map_err(|(error, _)| {
+            self.waiting.not_taken(slot);
             let failure = codes::failure(&error);
             if failure.kind() == FailureKind::NoTopic {
                 self.host.topic_missing(&route.topic);
@@ -272,6 +284,7 @@ struct Taker {
     client: Arc<Option<Client>>,
     cell: Arc<ArcCell<Option<Client>>>,
     stop: Arc<Mutex<Option<Duration>>>,
+    waiting: Arc<Waiting>,
     host: Arc<dyn Host>,
 }
 
@@ -282,6 +295,7 @@ impl Taker {
         };
         let until = loop {
             client.poll(POLL);
+            self.expire(client);
             if let Some(until) = *self.stop.lock() {
                 break until;
             }
@@ -295,6 +309,19 @@ impl Taker {
         }
         self.cell.store(Arc::new(None));
         self.destroy();
+    }
+
+    /// Settles what has waited long enough, and takes all out of the client when that is too much or too old.
+    fn expire(&self, client: &Client) {
+        let now = self.host.runtime().now();
+        while let Some(slot) = self.waiting.expire(now) {
+            let failure = codes::failure_of(Code::MessageTimedOut);
+            self.host.settle(slot, Outcome::Unknown(failure));
+        }
+        if self.waiting.is_too_late(now) {
+            tracing::warn!(target: "clearway::kafka", "what was not acknowledged for long is taken back, and all that is under way with it");
+            client.purge(PurgeConfig::default().queue().inflight());
+        }
     }
 
     /// Ends the client here, where it may block: a publisher that is still in `produce` has it for a moment.
@@ -343,6 +370,8 @@ impl ProducerContext for Reports {
                 outcome
             }
         };
-        self.host.settle(Slot::from_bits(opaque as u64), outcome);
+        let slot = Slot::from_bits(opaque as u64);
+        self.waiting.reported(slot, self.host.runtime().now());
+        self.host.settle(slot, outcome);
     }
 }

@@ -37,6 +37,5 @@ pub(super) async fn subscribe(
     // Dropped, whatever becomes of this, the thread is told to end.
     let handle = Handle::new(wire, thread);
     handle.ready(&ready).await.map_err(failed)?;
-    let admin = Arc::downgrade(&connection.admin().map_err(failed)?);
-    Ok(KafkaConsumer::new(connection, admin, request, handle))
+    Ok(KafkaConsumer::new(connection, request, handle))
 }

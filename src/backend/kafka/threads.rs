@@ -4,6 +4,7 @@ use crate::error::{Failure, FailureKind};
 use crate::protocol::sync::Mutex;
 use crate::runtime;
 use crate::signal::Signal;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::thread::Thread;
 
@@ -13,6 +14,37 @@ pub(super) struct Ends(pub(super) Arc<Signal<()>>);
 impl Drop for Ends {
     fn drop(&mut self) {
         self.0.say(());
+    }
+}
+
+/// What blocks when it is dropped: wherever that is, its end is on a thread of its own.
+pub(super) struct Elsewhere<T: Send + 'static>(Option<T>);
+
+impl<T: Send> Elsewhere<T> {
+    pub(super) fn new(it: T) -> Self {
+        Self(Some(it))
+    }
+
+    /// Ends it on this thread, and has ended it when it returns.
+    pub(super) fn end_here(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl<T: Send> Deref for Elsewhere<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("only its end takes it")
+    }
+}
+
+impl<T: Send> Drop for Elsewhere<T> {
+    fn drop(&mut self) {
+        if let Some(it) = self.0.take() {
+            // If there is no thread to be had it ends here.
+            let _ = spawn("clearway-kafka-end", move || drop(it));
+        }
     }
 }
 
@@ -47,4 +79,30 @@ pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<
             error,
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::thread;
+
+    /// Says on which thread it ended.
+    struct Says(mpsc::Sender<thread::ThreadId>);
+
+    impl Drop for Says {
+        fn drop(&mut self) {
+            let _ = self.0.send(thread::current().id());
+        }
+    }
+
+    #[test]
+    fn what_blocks_ends_on_a_thread_of_its_own_or_where_it_is_told_to() {
+        let (says, ended) = mpsc::channel();
+        let here = thread::current().id();
+        drop(Arc::new(Elsewhere::new(Says(says.clone()))));
+        assert_ne!(ended.recv().expect("it ends"), here);
+        Elsewhere::new(Says(says)).end_here();
+        assert_eq!(ended.try_recv().expect("it has ended"), here);
+    }
 }

@@ -60,7 +60,6 @@ mod produce;
 mod subjects;
 mod subscribe;
 mod url;
-mod wheel;
 mod when;
 
 pub use connection::NatsConnection;

@@ -19,7 +19,7 @@ use super::ack::{self, Asked};
 use super::headers;
 use super::latch::SetOnDrop;
 use super::produce::{InFlight, Order, Pipe, Publish, Target, Targets};
-use super::wheel::Wheel;
+use crate::backend::wheel::Wheel;
 use crate::backend::{Host, Outcome, Slot};
 use crate::error::{Failure, FailureKind};
 use crate::runtime::Task;

@@ -62,10 +62,17 @@ impl Intake {
         tracing::warn!(topic = %control.topic, group = %control.group, %failure, "consumer lost");
         crate::consume::look_again(&topic, &failure);
         control.note_error(failure.to_string());
+        let mut kind = failure.kind();
+        let mut start = options.start;
         loop {
+            if kind == FailureKind::NoTopic {
+                // All that is in a topic that is made again is new to a group that is begun again.
+                start = StartAt::Earliest;
+            }
+            let pause = self.pauses.after(kind);
             let mut attempt = pin!(async {
-                core.shared.runtime.sleep(RESUBSCRIBE_EVERY).await;
-                crate::consume::consumer(&core, &topic, &control.group, &options).await
+                core.shared.runtime.sleep(pause).await;
+                crate::consume::consumer(&core, &topic, &control.group, &options, start).await
             });
             let subscribed = loop {
                 if control.interest.changed() {
@@ -89,7 +96,8 @@ impl Intake {
                     return Some(consumer);
                 }
                 Err(error) => {
-                    tracing::warn!(topic = %control.topic, %error, "subscribing again failed")
+                    tracing::warn!(topic = %control.topic, %error, "subscribing again failed");
+                    kind = kind_of(error);
                 }
             }
         }

@@ -40,14 +40,17 @@ impl Intake {
                 attempt,
                 subject,
                 token,
-            } => self.deliver(Stashed {
-                envelope,
-                position,
-                attempt,
-                subject,
-                token,
-                progress: None,
-            }),
+            } => {
+                self.pauses.begin_anew();
+                self.deliver(Stashed {
+                    envelope,
+                    position,
+                    attempt,
+                    subject,
+                    token,
+                    progress: None,
+                });
+            }
         }
     }
 

@@ -43,14 +43,8 @@ impl Progress {
 
     /// Counts a delivery. `false`: it was delivered before.
     pub(super) fn deliver(&mut self, offset: u64) -> bool {
-        // Before the start: the group's place was gone, and it goes on where the log begins or ends.
         if self.out.back().is_some_and(|(last, _)| *last >= offset) {
             return false;
-        }
-        if self.next.is_some_and(|next| offset < next) {
-            // The log begins again below what it had: what was committed of the old one says nothing.
-            self.sent = None;
-            self.confirmed = None;
         }
         self.out.push_back((offset, false));
         self.next = Some(offset + 1);
@@ -191,16 +185,6 @@ mod tests {
         kept.committed(7);
         assert!(kept.to_commit().is_none() && kept.is_committed());
         assert_eq!(Progress::new(1, Some(7), true).to_commit(), None);
-    }
-
-    #[test]
-    fn a_log_that_begins_again_is_committed_again() {
-        let mut progress = Progress::new(1, Some(100), true);
-        assert!(progress.deliver(3) && progress.settle(3));
-        assert_eq!(progress.to_commit(), Some(4));
-        progress.committing(4);
-        progress.committed(4);
-        assert!(progress.is_committed());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Committing: the broker is told, and asked what it has.
 //!
 //! The client sends a commit without waiting and tells nobody what became of it. So the group's place is asked for behind it, over the
-//! same connection and with a limit: what counts is what the broker says it has. That takes a round trip of the thread, once for
-//! each [`Options::commit_every`](crate::backend::kafka::Options::commit_every).
+//! same connection and with a limit: what counts is what the broker says it has. And what it had before is asked for first: nothing is committed to a topic that was
+//! made again ([`gone`](super::gone)). That takes two round trips of the thread, once for each [`Options::commit_every`](crate::backend::kafka::Options::commit_every).
 
 use super::begin;
 use super::{Commit, News, Poller};
@@ -13,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long the broker may take.
+/// How long the broker may take each time.
 const LIMIT: Duration = Duration::from_secs(1);
 
 impl Poller {
@@ -35,14 +35,8 @@ impl Poller {
         if places.is_empty() {
             return;
         }
-        let list = self.places_list(places);
-        let sent = self.consumer.commit(&list, CommitMode::Async);
-        drop(list);
         let numbers: Vec<_> = places.keys().copied().collect();
-        let has = match sent {
-            Ok(()) => begin::committed(&self.consumer, &self.topic, &numbers, LIMIT),
-            Err(error) => Err(codes::failure(&error)),
-        };
+        let has = self.has_taken(places, &numbers);
         let (has, failure) = match has {
             Ok(has) => {
                 let text = "the broker has not taken it";
@@ -50,11 +44,27 @@ impl Poller {
             }
             Err(failure) => (BTreeMap::new(), failure),
         };
+        self.committed.extend(has.keys());
         self.tell_committed(
             places,
             |partition, offset| has.get(&partition).is_some_and(|has| *has >= offset),
             &failure,
         );
+    }
+
+    /// Commits, and says what the broker has then.
+    fn has_taken(
+        &mut self,
+        places: &BTreeMap<i32, i64>,
+        numbers: &[i32],
+    ) -> Result<BTreeMap<i32, i64>, Failure> {
+        // Of another log it would be taken too, and what is before it there would be left out.
+        self.group_has(numbers)?;
+        let list = self.places_list(places);
+        let sent = self.consumer.commit(&list, CommitMode::Async);
+        drop(list);
+        sent.map_err(|error| codes::failure(&error))?;
+        begin::committed(&self.consumer, &self.topic, numbers, LIMIT)
     }
 
     fn places_list(&self, places: &BTreeMap<i32, i64>) -> TopicPartitionList {

@@ -11,7 +11,7 @@
 //! | lost | void their answers, un-assign, and no commit: another may have it |
 //! | assigned while a hand-over waits | the hand-over is superseded: un-assigned before the new assignment, never after |
 
-use super::{Assigned, News, Owned, Poller, begin, codes};
+use super::{Assigned, News, Owned, Poller, begin, codes, next_epoch};
 use crate::error::Failure;
 use crate::events::BusEvent;
 use rdkafka::consumer::{Consumer as _, RebalanceProtocol};
@@ -103,11 +103,7 @@ impl Poller {
         if partitions.is_empty() {
             return;
         }
-        let epoch = {
-            let mut epochs = self.epochs.lock();
-            *epochs += 1;
-            *epochs
-        };
+        let epoch = next_epoch(&self.epochs);
         let start = |at: &i32| places.get(at).and_then(Place::start);
         let told = partitions.iter().map(|at| Assigned {
             partition: *at as u32,
@@ -122,8 +118,13 @@ impl Poller {
                 start,
                 next: start,
                 seen_end: false,
+                anew: false,
             };
             self.owned.insert(*partition, owned);
+            match places.get(partition) {
+                Some(Place::Committed(_)) => self.committed.insert(*partition),
+                _ => self.committed.remove(partition),
+            };
         }
         // A pause outlives an assignment: what was paused when it went would stand still when it comes back.
         let list = self.list(partitions);
@@ -244,7 +245,11 @@ impl Poller {
         handovers.any(|handover| handover.partitions.get(&partition) == Some(&epoch))
     }
 
-    fn tell_lost<'p>(&self, partitions: impl IntoIterator<Item = &'p i32>, reason: &str) {
+    pub(super) fn tell_lost<'p>(
+        &self,
+        partitions: impl IntoIterator<Item = &'p i32>,
+        reason: &str,
+    ) {
         let partitions: Vec<_> = partitions.into_iter().map(|at| *at as u32).collect();
         if partitions.is_empty() {
             return;

@@ -8,9 +8,11 @@
 //! [`LOOK_EVERY`], so that a wake-up that got lost costs no more than that.
 
 mod begin;
+mod client;
 mod close;
 mod commit;
 mod context;
+mod gone;
 mod handover;
 mod sure;
 mod wire;
@@ -23,6 +25,7 @@ use super::options::Options;
 use crate::backend::{Host, StartAt};
 use crate::error::{Failure, FailureKind};
 use crate::protocol::sync::Mutex;
+use client::Client;
 use context::{Context, Happened, Noted};
 use handover::Handover;
 use rdkafka::TopicPartitionList;
@@ -30,7 +33,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -70,19 +73,8 @@ impl Drop for Tells {
     }
 }
 
-/// From its drop on a rebalance is answered at once.
-struct Closes(Arc<Noted>);
-
-impl Drop for Closes {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
 struct Poller {
-    /// Before the client: after a panic nobody else answers what its end asks.
-    _closes: Closes,
-    consumer: BaseConsumer<Context>,
+    consumer: Client,
     noted: Arc<Noted>,
     options: Arc<Options>,
     host: Arc<dyn Host>,
@@ -96,11 +88,15 @@ struct Poller {
     rebalances: u64,
     /// Where a group that was new begins, in partitions without a commit.
     starts: BTreeMap<i32, i64>,
+    /// Partitions in which the broker has told of a commit of the group.
+    committed: BTreeSet<i32>,
     /// What was fetched and not taken.
     ahead: usize,
     ahead_bytes: usize,
     paused: bool,
     failed: bool,
+    /// The topic was not there: nothing is committed any more.
+    gone: bool,
     sure: Sure,
     /// Whose marks these are.
     member: u64,
@@ -115,6 +111,15 @@ struct Owned {
     next: Option<i64>,
     /// The client has told its end since the last delivery and the last pause.
     seen_end: bool,
+    /// It has begun anew since what the client had noted was taken: ends in there are of the old log.
+    anew: bool,
+}
+
+/// An epoch that no partition has had.
+fn next_epoch(epochs: &Mutex<u64>) -> u64 {
+    let mut epochs = epochs.lock();
+    *epochs += 1;
+    *epochs
 }
 
 impl Start {
@@ -150,10 +155,9 @@ impl Start {
         let silence = native::silence(&self.options);
         let (sure, member) = (Sure::new(silence, runtime.now()), runtime.random());
         Ok(Poller {
-            _closes: Closes(noted.clone()),
             sure,
             member,
-            consumer,
+            consumer: Client::new(consumer),
             noted,
             options: self.options,
             host: self.host,
@@ -165,10 +169,12 @@ impl Start {
             handovers: Vec::new(),
             rebalances: 0,
             starts,
+            committed: BTreeSet::new(),
             ahead: 0,
             ahead_bytes: 0,
             paused: false,
             failed: false,
+            gone: false,
         })
     }
 }
@@ -191,6 +197,7 @@ impl Poller {
                 busy = true;
                 self.take(happened);
             }
+            self.owned.values_mut().for_each(|owned| owned.anew = false);
             self.attend_handovers();
             self.steer();
             self.attend_sure(begun, fetched < BATCH);
@@ -240,6 +247,15 @@ impl Poller {
                     // Of a partition that is not ours, or not any more: nobody handles it here.
                     let Some(owned) = self.owned.get_mut(&partition) else {
                         count += 1;
+                        continue;
+                    };
+                    if owned.is_behind(offset) {
+                        let news = owned.begin_anew(partition, offset, next_epoch(&self.epochs));
+                        self.committed.remove(&partition);
+                        self.tell_lost([&partition], "its log begins again below what it had");
+                        news.into_iter().for_each(|news| self.wire.tell(news));
+                    }
+                    let Some(owned) = self.owned.get_mut(&partition) else {
                         continue;
                     };
                     owned.next = Some(offset + 1);
@@ -303,6 +319,9 @@ impl Poller {
             ),
             _ => codes::failure(error),
         };
+        if failure.kind() == FailureKind::NoTopic {
+            self.miss();
+        }
         self.fail(failure);
     }
 
@@ -349,7 +368,7 @@ impl Poller {
             let Some(owned) = self.owned.get_mut(&partition) else {
                 continue;
             };
-            if owned.seen_end && owned.next.is_none_or(|next| next < end) {
+            if owned.seen_end && !owned.anew && owned.next.is_none_or(|next| next < end) {
                 self.wire.fetched.push(Fetched::End {
                     partition: partition as u32,
                     epoch: owned.epoch,

@@ -5,7 +5,7 @@
 //! broker is asked, and in such a way that only a member gets the answer: it is given a commit that changes nothing, marked as this
 //! one, and looked for behind it. A broker takes no commit of who has left the group, or was put out.
 
-use super::{Poller, begin, codes};
+use super::{Poller, codes};
 use crate::error::{Failure, FailureKind};
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
@@ -69,7 +69,7 @@ impl Poller {
         if let Some(until) = self.sure.hear(begun, all) {
             self.wire.note_sure(until);
         }
-        if !self.sure.is_to_ask(begun) {
+        if self.gone || !self.sure.is_to_ask(begun) {
             return;
         }
         let is_ours = self.is_ours();
@@ -87,7 +87,7 @@ impl Poller {
             // Nothing of ours can be another's.
             return Ok(());
         }
-        let mut places = begin::committed(&self.consumer, &self.topic, &partitions, LIMIT)?;
+        let mut places = self.group_has(&partitions)?;
         for (partition, owned) in &self.owned {
             if let Some(start) = owned.start {
                 places.entry(*partition).or_insert(start);

@@ -1,6 +1,6 @@
 //! The timer wheel: when each publish in flight has waited long enough.
 //!
-//! One for all of them, owned by the one task that owns the table of what is in flight. Time is cut
+//! One for all of them, owned by whoever owns the table of what is in flight. Time is cut
 //! into ticks; a deadline is in the bucket of the first tick that is not before it, so nothing is
 //! ever early and nothing more than a tick late. Buckets are lists linked through an array by the
 //! table's indices: an entry that is answered leaves its bucket at once, and nothing is allocated
@@ -48,11 +48,13 @@ impl Wheel {
         }
     }
 
+    #[cfg(any(feature = "nats", test))]
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// How long to sleep until something may be due.
+    #[cfg(any(feature = "nats", test))]
     pub(super) fn tick(&self) -> Duration {
         self.tick
     }
