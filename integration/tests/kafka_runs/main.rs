@@ -4,5 +4,8 @@ mod cluster;
 mod console;
 mod deleted;
 mod gaps;
+mod group;
+mod growing;
+mod members;
 mod scene;
 mod single;

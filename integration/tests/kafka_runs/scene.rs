@@ -48,20 +48,25 @@ pub(crate) struct Run {
 }
 
 /// Options that notice soon what is broken, so that a test need not wait for it.
-pub(crate) fn options(broker: &KafkaBroker) -> Result<Options> {
-    Ok(Options::from_url(&broker.url())?
+pub(crate) fn options_at(url: &str) -> Result<Options> {
+    Ok(Options::from_url(url)?
         .connect_timeout(Duration::from_secs(5))
         .request_timeout(Duration::from_secs(2))
         .publish_timeout(Duration::from_secs(4))
         .commit_every(Duration::from_millis(200)))
 }
 
-/// A bus of these options.
+/// A bus of these options, on a broker.
 pub(crate) fn bus(broker: &KafkaBroker) -> Result<BusBuilder> {
-    Ok(Bus::builder()
-        .backend(Backend::new(options(broker)?))
+    Ok(bus_of(options_at(&broker.url())?))
+}
+
+/// A bus that comes back soon.
+pub(crate) fn bus_of(options: Options) -> BusBuilder {
+    Bus::builder()
+        .backend(Backend::new(options))
         .ensure_timeout(Duration::from_secs(30))
-        .reconnect_delay(Duration::from_millis(20), Duration::from_millis(200)))
+        .reconnect_delay(Duration::from_millis(20), Duration::from_millis(200))
 }
 
 impl Run {

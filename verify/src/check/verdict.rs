@@ -25,10 +25,16 @@ pub enum Property {
     OutcomeUnsure,
     /// Acked, and never delivered though the group has caught up.
     Lost,
+    /// One position holds two envelopes, or an envelope is not where it was acked.
+    InconsistentOffsets,
+    /// Acked before another publish began, and behind it in the partition.
+    NonmonotonicSend,
     /// Delivered, and never published or surely rejected.
     Phantom,
     /// Delivered again without a cause of its own.
     Duplicate,
+    /// An owner went past something that is there and not done.
+    PollSkip,
     /// A key, or a partition, out of order.
     Order,
     /// Two handlers of one key, or of one partition, at work at the same time.
@@ -49,14 +55,17 @@ pub enum Property {
 
 impl Property {
     /// Every property, in the order of the report.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Record,
         Self::OutcomeMissing,
         Self::OutcomeDouble,
         Self::OutcomeUnsure,
         Self::Lost,
+        Self::InconsistentOffsets,
+        Self::NonmonotonicSend,
         Self::Phantom,
         Self::Duplicate,
+        Self::PollSkip,
         Self::Order,
         Self::Overlap,
         Self::AfterClose,
@@ -75,8 +84,11 @@ impl Property {
             Self::OutcomeDouble => "outcome-double",
             Self::OutcomeUnsure => "outcome-unsure",
             Self::Lost => "lost",
+            Self::InconsistentOffsets => "inconsistent-offsets",
+            Self::NonmonotonicSend => "nonmonotonic-send",
             Self::Phantom => "phantom",
             Self::Duplicate => "duplicate",
+            Self::PollSkip => "poll-skip",
             Self::Order => "order",
             Self::Overlap => "overlap",
             Self::AfterClose => "after-close",
