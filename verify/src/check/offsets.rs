@@ -3,7 +3,8 @@
 
 use super::index::{Index, Op};
 use super::verdict::{About, Findings, Property};
-use std::collections::HashMap;
+use crate::history::Acked;
+use std::collections::{HashMap, HashSet};
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
     positions(index, findings);
@@ -58,11 +59,19 @@ fn elsewhere(index: &Index<'_>, findings: &mut Findings) {
         let ops: Vec<&Op<'_>> = ops.iter().map(|&op| &index.ops[op]).collect();
         let acked: Vec<_> = ops.iter().filter_map(|op| op.acked()).collect();
         let copies: usize = ops.iter().map(|op| op.copies()).sum();
-        let is_there = |&(_, acked): &(_, &crate::history::Acked)| {
+        let is_there = |&(_, acked): &(_, &Acked)| {
             (acked.partition, acked.position) == (deliver.partition, deliver.position)
         };
         // One of unknown outcome may be anywhere.
         if acked.is_empty() || copies > acked.len() || acked.iter().any(is_there) {
+            continue;
+        }
+        // More places than copies are for `duplicate` to say.
+        let all = index.deliveries_by_id[&name].iter();
+        let all = all.map(|&place| index.deliveries[place].deliver);
+        let of_group = all.filter(|other| other.group == deliver.group);
+        let places: HashSet<_> = of_group.map(|of| (of.partition, of.position)).collect();
+        if places.len() > copies {
             continue;
         }
         let (line, first) = acked[0];
