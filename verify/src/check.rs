@@ -44,6 +44,7 @@
 
 mod close;
 mod commit;
+mod committed;
 mod duplicate;
 mod durability;
 mod epoch;

@@ -10,18 +10,20 @@
 //! for so long that the partition had a new owner, who has the envelope too, before the handler ended.
 //!
 //! Where commits are seen at the broker, what a new owner is given is held against them. What was done and not committed when the
-//! process stood still, or was told that it had lost its partitions, comes again. What was committed before does not, whatever happened.
+//! process stood still, or was told that it had lost its partitions, comes again; and so does what was done behind an envelope that
+//! was there and not done when the partition changed hands, since a commit is a prefix. What was committed does not, whatever happened.
 
+use super::committed::Committed;
 use super::index::{Delivery, Index, Op};
 use super::verdict::{About, Cause, Findings, Property};
-use crate::history::{Event, Settled};
+use crate::history::Settled;
 use std::collections::HashMap;
 
 /// Topic, group, partition, position, id. The id, because an erased topic uses positions again.
 type Copy<'h> = (&'h str, &'h str, u32, u64, &'h str);
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
-    let commits = Commits::of(index);
+    let committed = Committed::of(index);
     let mut last: HashMap<Copy<'_>, &Delivery<'_>> = HashMap::new();
     let mut copies: HashMap<(&str, &str, &str), usize> = HashMap::new();
     for delivery in &index.deliveries {
@@ -29,7 +31,7 @@ pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
         let (topic, group, id) = (&*deliver.topic, &*deliver.group, &*deliver.id);
         let copy = (topic, group, deliver.partition, deliver.position, id);
         if let Some(before) = last.insert(copy, delivery) {
-            match handed_out_again(index, &commits, before, delivery) {
+            match handed_out_again(index, &committed, before, delivery) {
                 Some(cause) => findings.again(cause),
                 None => report(findings, before, delivery, "nothing explains it"),
             }
@@ -51,41 +53,9 @@ pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
     }
 }
 
-/// What the broker was seen to have committed: topic, group and partition to lines and positions.
-struct Commits<'h>(HashMap<(&'h str, &'h str, u32), Vec<(usize, u64)>>);
-
-impl<'h> Commits<'h> {
-    fn of(index: &Index<'h>) -> Self {
-        let mut all: HashMap<_, Vec<_>> = HashMap::new();
-        for entry in &index.history.entries {
-            if let Event::Commit(commit) = &entry.event
-                && commit.subscription.is_none()
-            {
-                let log = (&*commit.topic, &*commit.group, commit.partition);
-                let seen = all.entry(log).or_default();
-                seen.push((entry.line, commit.position));
-            }
-        }
-        Self(all)
-    }
-
-    /// Whether what was begun again was seen to be committed in between; `None`: nobody looks at commits there.
-    fn past(&self, index: &Index<'_>, before: &Delivery<'_>, now: &Delivery<'_>) -> Option<bool> {
-        let deliver = now.deliver;
-        let log = (&*deliver.topic, &*deliver.group, deliver.partition);
-        let is_past = |&(line, position): &(usize, u64)| {
-            before.line < line
-                && line < now.line
-                && position > deliver.position
-                && !index.erased(&deliver.topic, line, now.line)
-        };
-        Some(self.0.get(&log)?.iter().any(is_past))
-    }
-}
-
 fn handed_out_again(
     index: &Index<'_>,
-    commits: &Commits<'_>,
+    committed: &Committed<'_>,
     before: &Delivery<'_>,
     now: &Delivery<'_>,
 ) -> Option<Cause> {
@@ -96,14 +66,15 @@ fn handed_out_again(
     if now.deliver.epoch > before.deliver.epoch {
         let bus = before.deliver.bus;
         let froze = settled.is_some_and(|(end, _)| index.froze(bus, (before.line, end), now.line));
-        let committed = commits.past(index, before, now);
+        let past = committed.past(index, before, now);
         // Its last commit was still to come.
-        let uncommitted = committed == Some(false) && index.stood_still(bus, before.line, now.line);
+        let uncommitted = past == Some(false) && index.stood_still(bus, before.line, now.line);
         let excused = cut || froze || uncommitted || index.rebalanced(before, now);
         return match done {
-            _ if committed == Some(true) => None,
+            _ if past == Some(true) => None,
             false => Some(Cause::NewOwner),
-            true => excused.then_some(Cause::NewOwnerAfterAck),
+            true if excused => Some(Cause::NewOwnerAfterAck),
+            true => committed.behind_a_gap(now).then_some(Cause::BehindAGap),
         };
     }
     match (before.deliver.attempt, now.deliver.attempt) {

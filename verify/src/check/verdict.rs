@@ -126,6 +126,9 @@ pub enum Cause {
     /// The same, though its handler had acked it: the ack was lost with the session, or the partition was taken away
     /// before it could be committed.
     NewOwnerAfterAck,
+    /// The same, though its handler had acked it: something before it in its partition was not done when the owner changed, and
+    /// what is done behind that cannot be committed.
+    BehindAGap,
 }
 
 impl Cause {
@@ -138,6 +141,7 @@ impl Cause {
             Self::RedeliveredAfterAck => "redelivered after its ack",
             Self::NewOwner => "new owner",
             Self::NewOwnerAfterAck => "new owner after its ack",
+            Self::BehindAGap => "new owner, behind a gap",
         }
     }
 }
