@@ -72,12 +72,16 @@ fn positions<'h>(
     seen: &HashMap<Log<'h>, Vec<(usize, u64)>>,
 ) -> HashMap<Log<'h>, Positions> {
     let mut all: HashMap<Log<'h>, Positions> = HashMap::new();
+    let over = over(index);
     for delivery in &index.deliveries {
         if seen.contains_key(&log(delivery)) {
+            // What is done when another has the partition already is void.
+            let over = over[&(log(delivery), delivery.deliver.epoch)];
+            let counts = delivery.done().filter(|done| *done < over);
             let positions = all.entry(log(delivery)).or_default();
             let done = positions.entry(delivery.deliver.position);
             let done = done.or_insert(usize::MAX);
-            *done = delivery.done().unwrap_or(usize::MAX).min(*done);
+            *done = counts.unwrap_or(usize::MAX).min(*done);
         }
     }
     let acked = index.ops.iter().filter_map(|op| Some((op, op.acked()?.1)));
@@ -92,6 +96,26 @@ fn positions<'h>(
         }
     }
     all
+}
+
+/// The line at which each owner was an owner no more: a later one has begun.
+fn over<'h>(index: &Index<'h>) -> HashMap<(Log<'h>, u64), usize> {
+    let mut owners: HashMap<Log<'h>, BTreeMap<u64, usize>> = HashMap::new();
+    for delivery in &index.deliveries {
+        let owners = owners.entry(log(delivery)).or_default();
+        owners
+            .entry(delivery.deliver.epoch)
+            .or_insert(delivery.line);
+    }
+    let mut over = HashMap::new();
+    for (log, owners) in owners {
+        let mut next = usize::MAX;
+        for (epoch, begun) in owners.into_iter().rev() {
+            over.insert((log, epoch), next);
+            next = next.min(begun);
+        }
+    }
+    over
 }
 
 fn gaps<'h>(
