@@ -14,7 +14,7 @@ type Log<'h> = (&'h str, &'h str, u32);
 pub(super) struct Committed<'h> {
     /// The lines at which the broker was seen to have a position.
     seen: HashMap<Log<'h>, Vec<(usize, u64)>>,
-    /// By the epoch of the owner: the first position that was there and not done when it began.
+    /// By the epoch of the owner: the first position that was there, and not done when it began, or not by the owner before.
     gaps: HashMap<(Log<'h>, u64), u64>,
 }
 
@@ -57,10 +57,11 @@ impl<'h> Committed<'h> {
         Some(seen.iter().any(is_past))
     }
 
-    /// Whether something before it was there and not done when its owner began, so that what was done behind could not be committed.
+    /// Whether it, or something before it, was there and not done when its owner began, or not by the owner before it: then what was
+    /// done behind that could not be committed.
     pub(super) fn behind_a_gap(&self, now: &Delivery<'_>) -> bool {
         let gap = self.gaps.get(&(log(now), now.deliver.epoch));
-        gap.is_some_and(|gap| *gap < now.deliver.position)
+        gap.is_some_and(|gap| *gap <= now.deliver.position)
     }
 }
 
@@ -128,16 +129,37 @@ fn gaps<'h>(
         .map(|(log, positions)| (*log, positions.iter().peekable()))
         .collect();
     let (mut gaps, mut begun) = (HashMap::new(), HashSet::new());
+    let mut owners: HashMap<Log<'h>, (u64, Positions)> = HashMap::new();
     for delivery in &index.deliveries {
-        let owner = (log(delivery), delivery.deliver.epoch);
-        let Some(left) = left.get_mut(&owner.0).filter(|_| begun.insert(owner)) else {
+        let (log, epoch) = (log(delivery), delivery.deliver.epoch);
+        let Some(left) = left.get_mut(&log) else {
             continue;
         };
-        // What was done stays done: it is looked at once.
-        while left.next_if(|(_, done)| **done < delivery.line).is_some() {}
-        if let Some((gap, _)) = left.peek() {
-            gaps.insert(owner, **gap);
+        let (owner, by_it) = owners.entry(log).or_insert((epoch, Positions::new()));
+        if begun.insert((log, epoch)) {
+            // What was done stays done: it is looked at once.
+            while left.next_if(|(_, done)| **done < delivery.line).is_some() {}
+            let of_all = left.peek().map(|(gap, _)| **gap);
+            let of_owner = gap_of(&positions[&log], by_it, delivery.line);
+            if let Some(gap) = of_all.into_iter().chain(of_owner).min() {
+                gaps.insert((log, epoch), gap);
+            }
+            (*owner, *by_it) = (epoch, Positions::new());
+        }
+        if epoch == *owner {
+            let done = by_it.entry(delivery.deliver.position);
+            let done = done.or_insert(usize::MAX);
+            *done = delivery.done().unwrap_or(usize::MAX).min(*done);
         }
     }
     gaps
+}
+
+/// The first position, from where an owner began, that it had not done itself at `line`. That a former owner had done it
+/// and not committed it counts for nothing.
+fn gap_of(there: &Positions, by_it: &Positions, line: usize) -> Option<u64> {
+    let (begun, _) = by_it.first_key_value()?;
+    let is_done = |position: &u64| by_it.get(position).is_some_and(|done| *done < line);
+    let mut there = there.range(begun..).map(|(position, _)| *position);
+    there.find(|position| !is_done(position))
 }
