@@ -1,7 +1,7 @@
 //! A group of processes on Kafka, each with a history of its own, and those beside it: who publishes, and who looks at the broker
 //! from outside and writes down what the group has committed. What is done to the processes is the business of each run.
 
-use crate::scene::{GROUP, bus_of, options_at};
+use crate::scene::{GROUP, bus_of, options_at, watched};
 use anyhow::{Context, Result, bail, ensure};
 use clearway::kafka::{Options, Rebalancing};
 use clearway::{BusBuilder, Order, Retry, TopicConfig};
@@ -23,9 +23,6 @@ pub(crate) const PARTITIONS: u32 = 12;
 pub(crate) const SESSION: Duration = Duration::from_secs(4);
 /// How long a group may take to catch up. What a killed member had waits for the end of its session.
 const CATCH_UP: Duration = Duration::from_secs(90);
-/// How often the broker is asked what the group has committed.
-const LOOK_EVERY: Duration = Duration::from_millis(300);
-
 /// The way to share partitions, as a post has it.
 pub(crate) fn case_of(rebalancing: Rebalancing) -> &'static str {
     match rebalancing {
@@ -180,18 +177,7 @@ impl Beside<'_> {
 
     /// Does `work`, and has what the broker says is committed for the group written down meanwhile.
     pub(crate) async fn watched<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let watching = async {
-            loop {
-                // Its coordinator may be on its way: then there is nothing to write down.
-                let _ = self.look().await;
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        };
-        tokio::select! {
-            biased;
-            done = work => done,
-            never = watching => never,
-        }
+        watched(&self.record, self.outside, &[TOPIC], work).await
     }
 
     async fn look(&self) -> Result<()> {
