@@ -1,7 +1,7 @@
 //! A fleet: processes that consume for one group. Each writes a history of its own, any of them can be killed, and at the
 //! end the histories are one.
 
-use crate::broker::Broker;
+use crate::origin::Origin;
 use crate::patience::{PATIENCE, until};
 use crate::record::{self, Record};
 use anyhow::{Context, Result, bail, ensure};
@@ -26,6 +26,8 @@ pub struct Post {
     pub topic: String,
     /// Whom for.
     pub group: String,
+    /// What else the test has to tell it.
+    pub case: String,
     /// Tells the processes of a run apart; a process that is started in the place of another has a number of its own.
     pub number: u32,
     /// Where its history goes.
@@ -44,7 +46,9 @@ impl Post {
 
     /// Begins its history.
     pub fn record(&self) -> Result<Record> {
-        Record::of_process(&self.history, Header::new("nats"), self.number)
+        // The backend is what the scheme names.
+        let backend = self.url.split(':').next().unwrap_or_default();
+        Record::of_process(&self.history, Header::new(backend), self.number)
     }
 
     /// Waits until the fleet ends, or whoever started it is dead.
@@ -69,6 +73,8 @@ pub struct Fleet {
     processes: Vec<Process>,
     /// The histories of those that were killed.
     cut: Vec<PathBuf>,
+    /// The histories of those that have left by themselves.
+    left: Vec<PathBuf>,
 }
 
 struct Process {
@@ -92,7 +98,7 @@ impl Fleet {
     /// A fleet without a process. Each will run the test `runs` of this program, at a post like `post`.
     pub fn begin(
         test: &str,
-        broker: &Broker,
+        broker: &impl AsRef<Origin>,
         (workload, seed): (&str, u64),
         runs: &'static str,
         post: Post,
@@ -103,7 +109,7 @@ impl Fleet {
             fs::remove_dir_all(&folder)?;
         }
         fs::create_dir_all(&folder)?;
-        let header = record::header(broker.origin(), workload, Some(seed));
+        let header = record::header(broker.as_ref(), workload, Some(seed));
         Ok(Self {
             record: Record::of_process(&folder.join("0.jsonl"), header, 0)?,
             test: test.to_owned(),
@@ -112,6 +118,7 @@ impl Fleet {
             post,
             processes: Vec::new(),
             cut: Vec::new(),
+            left: Vec::new(),
         })
     }
 
@@ -122,7 +129,7 @@ impl Fleet {
 
     /// Starts another process.
     pub fn start(&mut self) -> Result<()> {
-        let number = (self.processes.len() + self.cut.len()) as u32 + 1;
+        let number = (self.processes.len() + self.cut.len() + self.left.len()) as u32 + 1;
         let post = Post {
             number,
             history: self.folder.join(format!("{number}.jsonl")),
@@ -151,18 +158,28 @@ impl Fleet {
 
     /// Kills the process that has recorded most, in the middle of whatever it does. Gives its number.
     pub async fn kill_busiest(&mut self) -> Result<u32> {
-        let size =
-            |process: &Process| fs::metadata(&process.post.history).map_or(0, |file| file.len());
-        let busiest = (0..self.processes.len()).max_by_key(|&at| size(&self.processes[at]));
-        let mut process = self
-            .processes
-            .remove(busiest.context("there is no process")?);
+        let busiest = self.busiest()?;
+        self.kill(busiest).await?;
+        Ok(busiest)
+    }
+
+    /// Kills a process, in the middle of whatever it does.
+    pub async fn kill(&mut self, number: u32) -> Result<()> {
+        let mut processes = self.processes.iter();
+        let at = processes.position(|process| process.post.number == number);
+        let at = at.with_context(|| format!("there is no process {number}"))?;
+        let mut process = self.processes.remove(at);
         // SIGKILL, and when this returns it is dead.
         process.child.kill().await?;
-        let number = process.post.number;
         self.record.recorder().disconnect(number, true);
         self.cut.push(process.post.history);
-        Ok(number)
+        Ok(())
+    }
+
+    /// The numbers of those that run, in the order in which they were started.
+    pub fn numbers(&self) -> Vec<u32> {
+        let numbers = self.processes.iter().map(|process| process.post.number);
+        numbers.collect()
     }
 
     /// How long each process's history is, in bytes.
@@ -178,21 +195,29 @@ impl Fleet {
 
     /// Has the process that has recorded most stand still, in the middle of whatever it does. Gives its number.
     pub async fn freeze_busiest(&mut self) -> Result<u32> {
-        let busiest = (self.processes.iter()).max_by_key(|process| process.recorded().unwrap_or(0));
-        let process = busiest.context("there is no process")?;
-        let pid = process.pid()?;
+        let busiest = self.busiest()?;
+        self.freeze(busiest).await?;
+        Ok(busiest)
+    }
+
+    /// Has a process stand still, in the middle of whatever it does.
+    pub async fn freeze(&self, number: u32) -> Result<()> {
+        let pid = self.process(number)?.pid()?;
         kill_process(pid, Signal::STOP)?;
-        let stands_still = format!("process {} stands still", process.post.number);
-        until(&stands_still, async || {
+        until(&format!("process {number} stands still"), async || {
             let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))?;
             // After its name, which is in brackets and may hold any of these.
             let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
             Ok(state.is_some_and(|state| state.starts_with('T')))
         })
         .await?;
-        let number = process.post.number;
         self.record.recorder().frozen(number, Phase::Begin);
-        Ok(number)
+        Ok(())
+    }
+
+    fn busiest(&self) -> Result<u32> {
+        let busiest = (self.processes.iter()).max_by_key(|process| process.recorded().unwrap_or(0));
+        Ok(busiest.context("there is no process")?.post.number)
     }
 
     /// Lets a process that stands still go on.
@@ -213,12 +238,21 @@ impl Fleet {
         for process in &mut self.processes {
             drop(process.child.stdin.take());
         }
-        for Process { post, child } in &mut self.processes {
-            let ended = timeout(PATIENCE, child.wait()).await;
-            let status =
-                ended.with_context(|| format!("process {} does not end", post.number))??;
-            ensure!(status.success(), "process {}: {status}", post.number);
+        for process in &mut self.processes {
+            ended(process).await?;
         }
+        Ok(())
+    }
+
+    /// Lets one process close its bus, and waits until it has.
+    pub async fn dismiss(&mut self, number: u32) -> Result<()> {
+        let mut processes = self.processes.iter();
+        let at = processes.position(|process| process.post.number == number);
+        let at = at.with_context(|| format!("there is no process {number}"))?;
+        let mut process = self.processes.remove(at);
+        drop(process.child.stdin.take());
+        ended(&mut process).await?;
+        self.left.push(process.post.history);
         Ok(())
     }
 
@@ -230,18 +264,27 @@ impl Fleet {
             folder,
             processes,
             cut,
+            left,
             ..
         } = self;
         let mut histories = vec![history::read(record.close()?)?];
         for path in cut {
             histories.push(history::read_cut(path)?);
         }
-        for process in processes {
-            histories.push(history::read(process.post.history)?);
+        let of_running = processes.into_iter().map(|process| process.post.history);
+        for path in left.into_iter().chain(of_running) {
+            histories.push(history::read(path)?);
         }
         let merged = history::merge(histories);
         let path = folder.with_file_name(test).with_extension("jsonl");
         fs::write(&path, merged.to_text())?;
         Ok((merged, path))
     }
+}
+
+async fn ended(Process { post, child }: &mut Process) -> Result<()> {
+    let ended = timeout(PATIENCE, child.wait()).await;
+    let status = ended.with_context(|| format!("process {} does not end", post.number))??;
+    ensure!(status.success(), "process {}: {status}", post.number);
+    Ok(())
 }

@@ -136,6 +136,7 @@ impl Run {
             url: broker.url().to_owned(),
             topic,
             group: GROUP.to_owned(),
+            case: String::new(),
             number: 0,
             history: Default::default(),
         };

@@ -77,6 +77,7 @@ async fn a_process_that_stood_still_begins_nothing_that_is_anothers() -> Result<
             .name()
             .to_owned(),
         group: GROUP.to_owned(),
+        case: String::new(),
         number: 0,
         history: Default::default(),
     };

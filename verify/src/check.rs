@@ -8,8 +8,11 @@
 //! | `record` | the history contradicts itself |
 //! | `outcome-missing`, `outcome-double`, `outcome-unsure` | a publish has no outcome, or two, or "surely not stored" after an attempt without an answer |
 //! | `lost` | it was acked, and never delivered to a group that has caught up |
+//! | `inconsistent-offsets` | a position holds two envelopes, or an envelope is delivered where it was not stored |
+//! | `nonmonotonic-send` | what was acked before another publish began lies behind it in their partition |
 //! | `phantom` | it was delivered, and not published |
 //! | `duplicate` | it was delivered again without a cause of its own; what was done, without a session that was lost or a rebalance in between |
+//! | `poll-skip` | an owner goes past an envelope that is known to be there and not done |
 //! | `order` | a key, or a partition, is out of order: stored, delivered, in one owner's hands, or while an attempt of what is in front of it is due |
 //! | `overlap` | two handlers of a key, or of a partition, are at work at the same time |
 //! | `after-close` | anything happens after a close returned, or to a subscription after it ended |
@@ -19,8 +22,21 @@
 //! | `retired-epoch` | a partition is used in an epoch that is over |
 //! | `durability` | an ack means less than was asked for |
 //!
-//! Nobody writes `commit` lines yet: memory and NATS acknowledge each delivery and have no such notion. The check waits for
-//! the first backend that commits positions; until then its canaries are what it is tried on.
+//! `commit` lines come from Kafka only, where the broker is asked from outside what a group has committed: memory and NATS acknowledge
+//! each delivery and have no such notion. What subscriptions say of their commits nobody records yet; there the check is tried on its
+//! canaries.
+//!
+//! Jepsen's anomalies of Kafka, and where they are found:
+//!
+//! | anomaly | property |
+//! |---|---|
+//! | lost write | `lost` |
+//! | duplicate | `duplicate` |
+//! | inconsistent offsets | `inconsistent-offsets` |
+//! | non-monotonic send | `nonmonotonic-send`; of one key: `order` |
+//! | non-monotonic poll | `order`, by lane: keys of a partition overtake each other, and are meant to |
+//! | poll skip | `poll-skip`; what is done later: `order`, what never comes though the group has caught up: `lost` |
+//! | aborted read | `phantom` |
 //!
 //! A duplicate is excused only by a cause of its own: an attempt of its publish that had no
 //! answer, a redelivery the broker owns up to, a nack, another owner of the partition. That a
@@ -28,17 +44,21 @@
 
 mod close;
 mod commit;
+mod committed;
 mod duplicate;
 mod durability;
 mod epoch;
 mod index;
 mod left;
 mod lost;
+mod offsets;
 mod order;
 mod outcome;
 mod overlap;
 mod phantom;
 mod record;
+mod send;
+mod skip;
 mod verdict;
 
 pub use verdict::{Cause, Counts, Property, Verdict, Violation};
@@ -59,9 +79,12 @@ pub fn history(history: &History) -> Verdict {
     let index = Index::new(history, &mut findings);
     record::check(&index, &mut findings);
     outcome::check(&index, &mut findings);
+    offsets::check(&index, &mut findings);
+    send::check(&index, &mut findings);
     lost::check(&index, &mut findings);
     phantom::check(&index, &mut findings);
     duplicate::check(&index, &mut findings);
+    skip::check(&index, &mut findings);
     order::check(&index, &mut findings);
     overlap::check(&index, &mut findings);
     close::check(&index, &mut findings);

@@ -30,7 +30,7 @@
 //! | `subscribe` | a subscription begins | `subscription`, `topic`, `group`, \[`order`\]: `partition` (default), `key` or `none`, \[`bus`\] |
 //! | `deliver`   | a handler begins with an envelope | `subscription`, `topic`, `group`, `partition`, `position`, `id`, \[`key`\], \[`attempt`\] (1 is the first), \[`epoch`\], \[`bus`\] |
 //! | `settle`    | the handler has ended | `subscription`, `topic`, `partition`, `position`, `how`: `ack`, `nack`, `dead_letter` or `cancelled`, \[`why`\] (for people) |
-//! | `commit`    | everything below `position` is done | `subscription`, `topic`, `group`, `partition`, `position`, \[`epoch`\] |
+//! | `commit`    | everything below `position` is done; without a `subscription`: the broker, asked from outside, has said so, and the line is written when its answer is there | `topic`, `group`, `partition`, `position`, \[`subscription`\], \[`epoch`\] (the subscription's) |
 //! | `rebalance` | partitions changed hands | `topic`, `group`, `epoch`, \[`subscription`\], \[`partitions`\] |
 //! | `reconnect` | a new session is in use | `generation`, \[`bus`\] |
 //! | `disconnect` | a session is lost; the acks that were under way may not have arrived, and handlers may outlive their ownership | \[`killed`\] (with the whole process: its handlers end here), \[`bus`\] |
@@ -43,7 +43,7 @@
 //!
 //! `epoch` counts the owners of a partition inside a group and starts at 0; a recorder whose broker has no such count
 //! counts them as they appear. On NATS nothing is committed (a consumer acknowledges each delivery), so `commit` lines come
-//! from brokers with positions only. `bus` tells the buses
+//! from brokers with positions only: on Kafka what the group has committed is read from outside, now and then. `bus` tells the buses
 //! of one run apart and is 0 where there is one. Durabilities from weak to strong: `volatile`,
 //! `stored`, `synced`. An unknown field is an error: a misspelt one would silence a
 //! check.

@@ -19,9 +19,9 @@
 //! ```
 
 use crate::history::{
-    Acked, Close, ClosePhase, Deliver, Disconnect, Drained, Durability, Erased, Event, Fault,
-    Frozen, History, Invoke, Log, Order, Phase, Rebalance, Reconnect, Rejected, Resend, Settle,
-    Settled, Subscribe, Unknown,
+    Acked, Close, ClosePhase, Commit, Deliver, Disconnect, Drained, Durability, Erased, Event,
+    Fault, Frozen, History, Invoke, Log, Order, Phase, Rebalance, Reconnect, Rejected, Resend,
+    Settle, Settled, Subscribe, Unknown,
 };
 use serde_json::Value;
 use std::io;
@@ -161,6 +161,18 @@ impl Recorder {
             epoch: 0,
             subscription: None,
             partitions: partitions.to_vec(),
+        });
+    }
+
+    /// The broker, asked from outside, has said what a group has committed.
+    pub fn committed(&self, topic: &str, group: &str, partition: u32, position: u64) {
+        self.log.record(Commit {
+            subscription: None,
+            topic: topic.to_owned(),
+            group: group.to_owned(),
+            partition,
+            position,
+            epoch: 0,
         });
     }
 

@@ -234,6 +234,18 @@ impl Outside {
         .await
     }
 
+    /// Asks the same, and writes the answer down.
+    pub async fn note_committed(&self, record: &Record, topic: &str, group: &str) -> Result<()> {
+        let committed = self.committed(topic, group).await?;
+        for (partition, position) in (0..).zip(committed) {
+            if let Some(position) = position {
+                let recorder = record.recorder();
+                recorder.committed(topic, group, partition, position as u64);
+            }
+        }
+        Ok(())
+    }
+
     /// How far `group` is from the end of a topic, over all partitions. Nothing committed counts from the start.
     pub async fn left(&self, topic: &str, group: &str) -> Result<i64> {
         let committed = self.committed(topic, group).await?;

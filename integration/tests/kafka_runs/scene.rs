@@ -14,6 +14,8 @@ use tokio::time::timeout;
 pub(crate) const GROUP: &str = "audit";
 /// How long a whole run may take.
 const LIMIT: Duration = Duration::from_secs(240);
+/// How often the broker is asked what the group has committed.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// What is broken, each while publishers are at it, and mended when a publish has felt it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,20 +50,48 @@ pub(crate) struct Run {
 }
 
 /// Options that notice soon what is broken, so that a test need not wait for it.
-pub(crate) fn options(broker: &KafkaBroker) -> Result<Options> {
-    Ok(Options::from_url(&broker.url())?
+pub(crate) fn options_at(url: &str) -> Result<Options> {
+    Ok(Options::from_url(url)?
         .connect_timeout(Duration::from_secs(5))
         .request_timeout(Duration::from_secs(2))
         .publish_timeout(Duration::from_secs(4))
         .commit_every(Duration::from_millis(200)))
 }
 
-/// A bus of these options.
+/// A bus of these options, on a broker.
 pub(crate) fn bus(broker: &KafkaBroker) -> Result<BusBuilder> {
-    Ok(Bus::builder()
-        .backend(Backend::new(options(broker)?))
+    Ok(bus_of(options_at(&broker.url())?))
+}
+
+/// A bus that comes back soon.
+pub(crate) fn bus_of(options: Options) -> BusBuilder {
+    Bus::builder()
+        .backend(Backend::new(options))
         .ensure_timeout(Duration::from_secs(30))
-        .reconnect_delay(Duration::from_millis(20), Duration::from_millis(200)))
+        .reconnect_delay(Duration::from_millis(20), Duration::from_millis(200))
+}
+
+/// Does `work`, and has what the broker says is committed for the group written down meanwhile.
+pub(crate) async fn watched<T>(
+    record: &Record,
+    outside: &KafkaOutside,
+    topics: &[&str],
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let watching = async {
+        loop {
+            for topic in topics {
+                // Somebody may be breaking the broker: then there is nothing to write down.
+                let _ = outside.note_committed(record, topic, GROUP).await;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        done = work => done,
+        never = watching => never,
+    }
 }
 
 impl Run {
@@ -88,6 +118,8 @@ impl Run {
                 self.break_all(&scene, &record, &quota),
             )
         };
+        let topics: Vec<_> = scene.topics.iter().map(|topic| topic.name()).collect();
+        let both = watched(&record, &scene.outside, &topics, both);
         let ended = timeout(LIMIT, both).await;
         let ended = ended.unwrap_or_else(|_| bail!("it does not end within {LIMIT:?}"));
         ended.with_context(|| scene.state())?;
@@ -100,7 +132,7 @@ impl Run {
         let topics = self.partitions.len() as u64;
         ensure!(counts.drained == topics && counts.closes == 2, "{verdict}");
         ensure!(
-            counts.acked > 0 && verdict.not_judged.is_empty(),
+            counts.acked > 0 && counts.commits > 0 && verdict.not_judged.is_empty(),
             "{verdict}"
         );
         Ok(verdict)

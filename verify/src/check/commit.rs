@@ -1,7 +1,8 @@
 //! `commit`: a commit that says more than is true, or less than was said before (G2).
 //!
 //! All that was delivered below a committed position has to be done. What a group committed it does not take back, unless
-//! the bus that committed was cut off and its last commit may not have arrived.
+//! the bus that committed was cut off and its last commit may not have arrived. What the broker itself said from outside is held
+//! against what it said before: it has that, whoever is cut off, and only a topic that is made anew begins again.
 
 use super::index::Index;
 use super::verdict::{About, Findings, Property};
@@ -16,7 +17,8 @@ type Delivered<'h> = BTreeMap<u64, (usize, &'h str, Option<usize>)>;
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
     let delivered = delivered(index);
-    let mut last: HashMap<Log<'_>, (usize, &Commit)> = HashMap::new();
+    // What subscriptions say and what the broker says, each against its own.
+    let mut last: HashMap<(Log<'_>, bool), (usize, &Commit)> = HashMap::new();
     for entry in &index.history.entries {
         let Event::Commit(commit) = &entry.event else {
             continue;
@@ -25,7 +27,9 @@ pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
         if let Some(delivered) = delivered.get(&log) {
             unsettled(index, delivered, (entry.line, commit), findings);
         }
-        if let Some((line, before)) = last.insert(log, (entry.line, commit)) {
+        if let Some((line, before)) =
+            last.insert((log, commit.subscription.is_some()), (entry.line, commit))
+        {
             back(index, (line, before), (entry.line, commit), findings);
         }
     }
@@ -78,7 +82,8 @@ fn back(
     (line, commit): (usize, &Commit),
     findings: &mut Findings,
 ) {
-    let lost = index.cut(index.bus_of(last.subscription), before, line);
+    let said_by = |subscription| index.cut(index.bus_of(subscription), before, line);
+    let lost = last.subscription.is_some_and(said_by);
     if commit.position >= last.position || lost || index.erased(&commit.topic, before, line) {
         return;
     }

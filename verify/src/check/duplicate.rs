@@ -8,7 +8,12 @@
 //! What was done comes again only if the broker cannot know it: the bus lost its session in between, or the partition was
 //! taken away before what was done could be committed, and the history says so; or the process stood still while its handler ran,
 //! for so long that the partition had a new owner, who has the envelope too, before the handler ended.
+//!
+//! Where commits are seen at the broker, what a new owner is given is held against them. What was done and not committed when the
+//! process stood still, or was told that it had lost its partitions, comes again; and so does what was done behind an envelope that
+//! was there and not done when the partition changed hands, since a commit is a prefix. What was committed does not, whatever happened.
 
+use super::committed::Committed;
 use super::index::{Delivery, Index, Op};
 use super::verdict::{About, Cause, Findings, Property};
 use crate::history::Settled;
@@ -18,6 +23,7 @@ use std::collections::HashMap;
 type Copy<'h> = (&'h str, &'h str, u32, u64, &'h str);
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
+    let committed = Committed::of(index);
     let mut last: HashMap<Copy<'_>, &Delivery<'_>> = HashMap::new();
     let mut copies: HashMap<(&str, &str, &str), usize> = HashMap::new();
     for delivery in &index.deliveries {
@@ -25,7 +31,7 @@ pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
         let (topic, group, id) = (&*deliver.topic, &*deliver.group, &*deliver.id);
         let copy = (topic, group, deliver.partition, deliver.position, id);
         if let Some(before) = last.insert(copy, delivery) {
-            match handed_out_again(index, before, delivery) {
+            match handed_out_again(index, &committed, before, delivery) {
                 Some(cause) => findings.again(cause),
                 None => report(findings, before, delivery, "nothing explains it"),
             }
@@ -47,7 +53,12 @@ pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
     }
 }
 
-fn handed_out_again(index: &Index<'_>, before: &Delivery<'_>, now: &Delivery<'_>) -> Option<Cause> {
+fn handed_out_again(
+    index: &Index<'_>,
+    committed: &Committed<'_>,
+    before: &Delivery<'_>,
+    now: &Delivery<'_>,
+) -> Option<Cause> {
     let settled = before.settled.filter(|&(line, _)| line < now.line);
     let done = before.done().is_some_and(|line| line < now.line);
     // What it told the broker may not have arrived.
@@ -55,10 +66,15 @@ fn handed_out_again(index: &Index<'_>, before: &Delivery<'_>, now: &Delivery<'_>
     if now.deliver.epoch > before.deliver.epoch {
         let bus = before.deliver.bus;
         let froze = settled.is_some_and(|(end, _)| index.froze(bus, (before.line, end), now.line));
-        let excused = cut || froze || index.rebalanced(before, now);
+        let past = committed.past(index, before, now);
+        // Its last commit was still to come.
+        let uncommitted = past == Some(false) && index.stood_still(bus, before.line, now.line);
+        let excused = cut || froze || uncommitted || index.rebalanced(before, now);
         return match done {
+            _ if past == Some(true) => None,
             false => Some(Cause::NewOwner),
-            true => excused.then_some(Cause::NewOwnerAfterAck),
+            true if excused => Some(Cause::NewOwnerAfterAck),
+            true => committed.behind_a_gap(now).then_some(Cause::BehindAGap),
         };
     }
     match (before.deliver.attempt, now.deliver.attempt) {

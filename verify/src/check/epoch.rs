@@ -22,6 +22,8 @@ pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
                     id,
                 )
             }
+            // Seen from outside, it is nobody's epoch.
+            Event::Commit(it) if it.subscription.is_none() => continue,
             Event::Commit(it) => (
                 &it.topic,
                 &it.group,

@@ -153,6 +153,12 @@ impl<'h> Index<'h> {
         freezes.iter().any(within)
     }
 
+    /// Whether the process of a bus began to stand still between two lines.
+    pub(super) fn stood_still(&self, bus: u32, after: usize, before: usize) -> bool {
+        let freezes = self.freezes.get(&bus).map_or(&[][..], Vec::as_slice);
+        (freezes.iter()).any(|&(begin, _)| after < begin && begin < before)
+    }
+
     /// Whether the partition is said to have changed hands between two deliveries of it.
     pub(super) fn rebalanced(&self, first: &Delivery<'_>, second: &Delivery<'_>) -> bool {
         let deliver = second.deliver;

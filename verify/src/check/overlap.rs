@@ -32,7 +32,12 @@ pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
 }
 
 /// Whether the first is a handler that outlived its ownership: its bus was cut off while it ran, or its process stood still.
-fn outlived(index: &Index<'_>, first: &Delivery<'_>, end: usize, second: &Delivery<'_>) -> bool {
+pub(super) fn outlived(
+    index: &Index<'_>,
+    first: &Delivery<'_>,
+    end: usize,
+    second: &Delivery<'_>,
+) -> bool {
     let bus = first.deliver.bus;
     // Within one bus a lane is a lane, whatever the broker does.
     bus != second.deliver.bus

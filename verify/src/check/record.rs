@@ -1,14 +1,11 @@
-//! `record`: a history that contradicts itself. The clock falls, one position holds two
-//! envelopes, a key changes between publish and delivery. What cannot be sorted at all is found
-//! while the index is built.
+//! `record`: a history that contradicts itself. The clock falls, a key changes between publish and
+//! delivery. What cannot be sorted at all is found while the index is built.
 
 use super::index::Index;
 use super::verdict::{About, Findings, Property};
-use std::collections::HashMap;
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
     clock(index, findings);
-    positions(index, findings);
     keys(index, findings);
 }
 
@@ -29,45 +26,6 @@ fn clock(index: &Index<'_>, findings: &mut Findings) {
                     ..About::default()
                 },
             );
-        }
-    }
-}
-
-/// In one life of a topic a position holds one envelope, whoever says so.
-fn positions(index: &Index<'_>, findings: &mut Findings) {
-    let acked = index.ops.iter().filter_map(|op| {
-        let (line, acked) = op.acked()?;
-        let life = index.life(op)?;
-        let topic = op.invoke.topic.as_str();
-        Some((
-            (topic, acked.partition, acked.position, life),
-            op.invoke.id.as_str(),
-            line,
-        ))
-    });
-    let delivered = index.deliveries.iter().filter_map(|delivery| {
-        let deliver = delivery.deliver;
-        let life = index.life_of(&deliver.topic, &deliver.id)?;
-        let place = (
-            deliver.topic.as_str(),
-            deliver.partition,
-            deliver.position,
-            life,
-        );
-        Some((place, deliver.id.as_str(), delivery.line))
-    });
-    let mut held = HashMap::new();
-    for (place, id, line) in acked.chain(delivered) {
-        let &mut (other, first) = held.entry(place).or_insert((id, line));
-        if other != id {
-            let (topic, partition, position, _) = place;
-            let what = format!("{topic}/{partition} holds two envelopes at {position}");
-            let about = About {
-                lines: &[first, line],
-                ids: &[other, id],
-                ops: &[],
-            };
-            findings.add(Property::Record, what, about);
         }
     }
 }

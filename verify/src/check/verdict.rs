@@ -25,10 +25,16 @@ pub enum Property {
     OutcomeUnsure,
     /// Acked, and never delivered though the group has caught up.
     Lost,
+    /// One position holds two envelopes, or an envelope is not where it was acked.
+    InconsistentOffsets,
+    /// Acked before another publish began, and behind it in the partition.
+    NonmonotonicSend,
     /// Delivered, and never published or surely rejected.
     Phantom,
     /// Delivered again without a cause of its own.
     Duplicate,
+    /// An owner went past something that is there and not done.
+    PollSkip,
     /// A key, or a partition, out of order.
     Order,
     /// Two handlers of one key, or of one partition, at work at the same time.
@@ -49,14 +55,17 @@ pub enum Property {
 
 impl Property {
     /// Every property, in the order of the report.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Record,
         Self::OutcomeMissing,
         Self::OutcomeDouble,
         Self::OutcomeUnsure,
         Self::Lost,
+        Self::InconsistentOffsets,
+        Self::NonmonotonicSend,
         Self::Phantom,
         Self::Duplicate,
+        Self::PollSkip,
         Self::Order,
         Self::Overlap,
         Self::AfterClose,
@@ -75,8 +84,11 @@ impl Property {
             Self::OutcomeDouble => "outcome-double",
             Self::OutcomeUnsure => "outcome-unsure",
             Self::Lost => "lost",
+            Self::InconsistentOffsets => "inconsistent-offsets",
+            Self::NonmonotonicSend => "nonmonotonic-send",
             Self::Phantom => "phantom",
             Self::Duplicate => "duplicate",
+            Self::PollSkip => "poll-skip",
             Self::Order => "order",
             Self::Overlap => "overlap",
             Self::AfterClose => "after-close",
@@ -114,6 +126,9 @@ pub enum Cause {
     /// The same, though its handler had acked it: the ack was lost with the session, or the partition was taken away
     /// before it could be committed.
     NewOwnerAfterAck,
+    /// The same, though its handler had acked it: something before it in its partition was not done when the owner changed, and
+    /// what is done behind that cannot be committed.
+    BehindAGap,
 }
 
 impl Cause {
@@ -126,6 +141,7 @@ impl Cause {
             Self::RedeliveredAfterAck => "redelivered after its ack",
             Self::NewOwner => "new owner",
             Self::NewOwnerAfterAck => "new owner after its ack",
+            Self::BehindAGap => "new owner, behind a gap",
         }
     }
 }

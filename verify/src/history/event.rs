@@ -272,8 +272,9 @@ events! {
     }
     /// A group says that everything below a position is done.
     "commit" Commit {
-        /// Who says so.
-        subscription: u32,
+        /// Who says so. None: it was seen from outside, at the broker.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subscription: Option<u32>,
         /// About which topic.
         topic: String,
         /// For which group.
@@ -282,7 +283,7 @@ events! {
         partition: u32,
         /// The first position that is not done.
         position: u64,
-        /// The owner who says so.
+        /// The owner who says so, if a subscription does.
         #[serde(default, skip_serializing_if = "is_zero_epoch")]
         epoch: u64,
     }
