@@ -53,7 +53,7 @@ pub(crate) struct Run {
 pub(crate) fn options_at(url: &str) -> Result<Options> {
     Ok(Options::from_url(url)?
         .connect_timeout(Duration::from_secs(5))
-        .request_timeout(Duration::from_secs(2))
+        .request_timeout(Duration::from_secs(5))
         .publish_timeout(Duration::from_secs(4))
         .commit_every(Duration::from_millis(200)))
 }
