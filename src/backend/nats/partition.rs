@@ -37,6 +37,9 @@ use std::time::Duration;
 /// wait for the server to bring it back by itself.
 const ASK_BACK_MAX: u64 = 1 << 16;
 
+/// The largest size of late fades by this part of it with every delivery.
+const SIZE_FADES: usize = 64;
+
 /// After a refusal the next pull waits this long.
 const CALM: Duration = Duration::from_millis(250);
 
@@ -65,6 +68,8 @@ pub(super) struct Partition {
     left: u64,
     /// Asked for and not come yet.
     owed: u32,
+    /// How large a delivery is to be expected: the largest of late, as it fades.
+    size: usize,
     /// The last pull, and the first one whose end still matters.
     pull: u64,
     pull_first: u64,
@@ -141,8 +146,10 @@ pub(super) enum Heard {
 /// How much and how often.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    /// Deliveries to hold ready.
+    /// Deliveries to hold ready, at most.
     pub(super) batch: u32,
+    /// As many bytes of them, about: the server is asked for a number, and how large they are is learned as they come.
+    pub(super) bytes: usize,
     /// How long a pull waits at the server.
     pub(super) expires: Duration,
     /// How often the server says that a pull still waits.
@@ -179,6 +186,7 @@ impl Partition {
             next: standing.floor + 1,
             left: u64::MAX,
             owed: 0,
+            size: 0,
             pull: 0,
             pull_first: 0,
             heard: Duration::ZERO,
@@ -199,7 +207,7 @@ impl Partition {
     /// Whether a delivery that came or went leaves something to do now. What only time brings is looked for now and then.
     pub(super) fn wants_attention(&self, pace: &Pace) -> bool {
         let is_behind = self.may_be_late || !self.asks.is_empty();
-        self.phase != Phase::Open || self.owed <= pace.batch / 2 || is_behind
+        self.phase != Phase::Open || self.owed <= self.batch(pace) / 2 || is_behind
     }
 
     /// How many to ask for now, if any.
@@ -211,10 +219,11 @@ impl Partition {
             Phase::Look { .. } | Phase::Broken { .. } | Phase::Leave { .. } => None,
             Phase::Probe if self.asks_not && !self.is_needed => None,
             Phase::Probe => (self.owed == 0).then_some(1),
-            Phase::Gather { .. } => (self.owed == 0).then_some(pace.batch),
+            Phase::Gather { .. } => (self.owed == 0).then_some(self.batch(pace)),
             Phase::Open => {
-                let room = pace.batch.saturating_sub(self.ready.len() as u32);
-                if room > self.owed && self.owed <= pace.batch / 2 {
+                let batch = self.batch(pace);
+                let room = batch.saturating_sub(self.ready.len() as u32);
+                if room > self.owed && self.owed <= batch / 2 {
                     return Some(room - self.owed);
                 }
                 self.keeps_pin(now, pace)
@@ -222,6 +231,13 @@ impl Partition {
             // Its handlers are not done: until then it is ours.
             Phase::Yield => self.keeps_pin(now, pace),
         }
+    }
+
+    /// How many to hold ready: fewer of large ones.
+    fn batch(&self, pace: &Pace) -> u32 {
+        let that_fit = pace.bytes / self.size.max(1);
+        pace.batch
+            .min(u32::try_from(that_fit).unwrap_or(u32::MAX).max(1))
     }
 
     /// Without room too: a member that does not pull loses its pin.
@@ -253,6 +269,8 @@ impl Partition {
     ) {
         self.heard = now;
         self.owed = self.owed.saturating_sub(1);
+        let fades = self.size - self.size / SIZE_FADES;
+        self.size = fades.max(fetched.message.length);
         if matches!(self.phase, Phase::Probe) {
             // What is below may be with another until the server has said that it is not.
             self.left = self.left.min(self.next);

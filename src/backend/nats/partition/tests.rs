@@ -5,6 +5,7 @@ use crate::config::TopicConfig;
 
 const PACE: Pace = Pace {
     batch: 8,
+    bytes: 8000,
     expires: Duration::from_secs(6),
     heartbeat: Duration::from_secs(2),
     ack_wait: Duration::from_secs(30),
@@ -371,4 +372,44 @@ fn what_is_not_confirmed_is_void_with_its_epoch() {
     assert!(!partition.confirmed(5));
     deliver(&mut partition, 5, 2);
     assert_eq!(partition.ready.len(), 1, "it comes again");
+}
+
+#[test]
+fn of_large_ones_fewer_are_held_ready() {
+    let mut partition = open();
+    assert_eq!(
+        pull(&mut partition, 0),
+        Some(8),
+        "nothing is known of their size"
+    );
+    let mut next = 6;
+    let mut sized = |partition: &mut Partition, length| {
+        let mut one = fetched(next);
+        one.message.length = length;
+        partition.on_delivery(next, one, Some("pin"), at(0));
+        next += 1;
+    };
+    (0..8).for_each(|_| sized(&mut partition, 4000));
+    assert_eq!(taken(&mut partition).len(), 8);
+    assert!(partition.wants_attention(&PACE));
+    assert_eq!(
+        pull(&mut partition, 0),
+        Some(2),
+        "two of 4,000 bytes are 8,000"
+    );
+    sized(&mut partition, 1_000_000);
+    assert!(
+        !partition.wants_attention(&PACE),
+        "one is on its way, and it is one too many"
+    );
+    sized(&mut partition, 10);
+    assert_eq!(taken(&mut partition).len(), 2);
+    assert_eq!(pull(&mut partition, 0), Some(1), "one of any size");
+    // It is forgotten again.
+    for _ in 0..1000 {
+        sized(&mut partition, 10);
+        taken(&mut partition);
+    }
+    partition.owed = 0;
+    assert_eq!(pull(&mut partition, 0), Some(8));
 }

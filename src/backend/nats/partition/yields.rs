@@ -49,6 +49,7 @@ mod tests {
 
     const PACE: Pace = Pace {
         batch: 8,
+        bytes: 1 << 20,
         expires: Duration::from_secs(6),
         heartbeat: Duration::from_secs(2),
         ack_wait: Duration::from_secs(30),
