@@ -24,7 +24,7 @@ pub(super) const INSTANCE_END: &str = "--";
 const POLL_INTERVAL: Duration = Duration::from_secs(300);
 /// So long a topic that a client has just come to know may be unknown to a broker without being missed: brokers tell each other. The client's default
 /// is 30 s, and so long publishes to a young topic that was deleted would wait.
-const TOPIC_SPREADS: Duration = Duration::from_secs(5);
+pub(super) const TOPIC_SPREADS: Duration = Duration::from_secs(5);
 /// Longer than that nobody is silent and sure.
 const SILENCE: Duration = Duration::from_secs(5);
 

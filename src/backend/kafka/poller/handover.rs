@@ -147,7 +147,8 @@ impl Poller {
             return Ok(BTreeMap::new());
         }
         let limit = self.options.request_timeout;
-        let committed = begin::committed(&self.consumer, &self.topic, partitions, limit)?;
+        let ask = || begin::committed(&self.consumer, &self.topic, partitions, limit);
+        let committed = begin::again(&*self.host, limit, limit, ask)?;
         let place = |at: &i32| match (committed.get(at), self.starts.get(at)) {
             (Some(offset), _) => Place::Committed(*offset),
             (None, Some(offset)) => Place::Kept(*offset),
