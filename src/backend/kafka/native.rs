@@ -138,7 +138,11 @@ fn common(options: &Options) -> ClientConfig {
         .set("topic.metadata.propagation.max.ms", millis(TOPIC_SPREADS))
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
-        .set_log_level(RDKafkaLogLevel::Info);
+        .set_log_level(match options.native.contains_key("debug") {
+            // Whoever asks for its debug lines wants to read them.
+            true => RDKafkaLogLevel::Debug,
+            false => RDKafkaLogLevel::Info,
+        });
     options.security.apply(&mut config);
     config
 }

@@ -28,7 +28,9 @@ type Client = BaseConsumer<Context>;
 pub(super) fn begin(consumer: &Client, start: &Start) -> Result<BTreeMap<i32, i64>, Failure> {
     let (topic, limit, host) = (&*start.topic, start.options.request_timeout, &*start.host);
     let spreads = limit.min(native::TOPIC_SPREADS);
-    let partitions = again(host, limit, spreads, || partitions_of(consumer, topic, limit))?;
+    let partitions = again(host, limit, spreads, || {
+        partitions_of(consumer, topic, limit)
+    })?;
     let of_group = group_limit(limit);
     let ask = || committed(consumer, topic, &partitions, of_group);
     if !again(host, of_group, spreads, ask)?.is_empty() {
