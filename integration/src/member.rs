@@ -59,7 +59,9 @@ impl Member {
                         partitions,
                         ..
                     } => {
-                        writing.recorder().taken_away(topic, group, partitions);
+                        writing
+                            .recorder()
+                            .taken_away(number, topic, group, partitions);
                     }
                     _ => {}
                 }
