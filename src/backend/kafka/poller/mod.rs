@@ -205,7 +205,8 @@ impl Poller {
             self.attend_handovers();
             self.attend_assignment();
             self.steer();
-            self.attend_sure(begun, fetched < BATCH);
+            // Behind an assignment that waits the client may have more to tell: that it is lost.
+            self.attend_sure(begun, fetched < BATCH && self.assigning.is_none());
             if !busy {
                 thread::park_timeout(LOOK_EVERY);
             }
