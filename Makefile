@@ -12,7 +12,7 @@ CARGO := cargo
 # The root package's features that need no broker to compile. `kafka` compiles librdkafka.
 FEATURES := --features nats,kafka,throttle,tower
 
-.PHONY: help verify test check models bugs race integration bench \
+.PHONY: help verify test check models bugs race integration runs bench \
 	tools fmt clippy doc rust-version deny
 
 help: ## This list
@@ -38,6 +38,9 @@ race: tools ## ThreadSanitizer over the concurrent tests: no report, and a race 
 
 integration: tools ## The tests against real brokers, in containers
 	@integration/run.sh
+
+runs: tools ## The runs that take their time: groups on Kafka whose processes are killed and frozen, or come and go
+	@integration/run.sh --test kafka_runs -- --ignored --skip process_of_a_group --test-threads 1
 
 bench: tools ## Beside what they replace, as ratios with their targets
 	@status=0; $(CARGO) bench $(FEATURES) || status=$$?; integration/bench.sh || status=$$?; exit $$status

@@ -70,7 +70,7 @@ pub(crate) async fn ensured<B: Backend>(
     }
 }
 
-/// Asks the broker, again over the next session if this one is lost, within the ensure timeout.
+/// Asks the broker, again over the next session if this one is lost and again if there is no answer, within the ensure timeout.
 async fn ask<B: Backend>(
     core: &Arc<Core<B>>,
     config: &TopicConfig,
@@ -87,8 +87,7 @@ async fn ask<B: Backend>(
             Some(Some(Err(error))) => error,
             Some(None) => timed_out(config, core.settings.ensure_timeout),
         };
-        let disconnected = matches!(&error, ConfigureError::Failed { failure, .. } if failure.kind() == FailureKind::Disconnected);
-        if !disconnected || runtime.now() + RETRY_EVERY >= deadline {
+        if !is_unanswered(&error) || runtime.now() + RETRY_EVERY >= deadline {
             return Err(error);
         }
         if core
@@ -100,6 +99,12 @@ async fn ask<B: Backend>(
             return Err(ConfigureError::Closed);
         }
     }
+}
+
+/// Whether nobody has said anything about the topic.
+fn is_unanswered(error: &ConfigureError) -> bool {
+    use FailureKind::{Disconnected, TimedOut};
+    matches!(error, ConfigureError::Failed { failure, .. } if matches!(failure.kind(), Disconnected | TimedOut))
 }
 
 fn timed_out(config: &TopicConfig, limit: Duration) -> ConfigureError {

@@ -29,7 +29,7 @@ struct FailureBody {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureKind {
-    /// The connection is down, or went down before an answer came.
+    /// The connection is down, or went down before an answer came; or who would answer has not come up yet.
     Disconnected,
     /// No answer came in time.
     TimedOut,

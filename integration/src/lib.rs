@@ -24,6 +24,7 @@ mod fleet;
 mod greeting;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod log;
 mod member;
 mod operator;
 mod origin;

@@ -1,5 +1,6 @@
 //! A bus that takes part in a recorded run: what is done with it is written down.
 
+use crate::log;
 use crate::patience::PATIENCE;
 use crate::record::Record;
 use crate::witness::{Manner, Witness};
@@ -39,6 +40,7 @@ pub struct Member {
 impl Member {
     /// Connects a bus and writes down its sessions from then on. `number` tells the buses of a run apart.
     pub async fn connect(record: &Record, number: u32, builder: BusBuilder) -> Result<Self> {
+        log::begin();
         let bus = builder.connect().await?;
         let mut events = bus.events();
         let (sender, seen) = watch::channel(Vec::new());
@@ -57,7 +59,9 @@ impl Member {
                         partitions,
                         ..
                     } => {
-                        writing.recorder().taken_away(topic, group, partitions);
+                        writing
+                            .recorder()
+                            .taken_away(number, topic, group, partitions);
                     }
                     _ => {}
                 }

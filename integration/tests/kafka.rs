@@ -2,6 +2,8 @@
 
 #[path = "kafka/admin.rs"]
 mod admin;
+#[path = "kafka/coming_up.rs"]
+mod coming_up;
 #[path = "kafka/connect.rs"]
 mod connect;
 #[path = "kafka/groups.rs"]

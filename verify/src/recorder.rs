@@ -149,17 +149,19 @@ impl Recorder {
             group: group.to_owned(),
             epoch,
             subscription: None,
+            from: None,
             partitions: Vec::new(),
         });
     }
 
-    /// Partitions were taken away; who has them now is not known.
-    pub fn taken_away(&self, topic: &str, group: &str, partitions: &[u32]) {
+    /// Partitions were taken away from a bus; who has them now is not known.
+    pub fn taken_away(&self, bus: u32, topic: &str, group: &str, partitions: &[u32]) {
         self.log.record(Rebalance {
             topic: topic.to_owned(),
             group: group.to_owned(),
             epoch: 0,
             subscription: None,
+            from: Some(bus),
             partitions: partitions.to_vec(),
         });
     }

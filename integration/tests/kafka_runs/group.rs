@@ -7,7 +7,7 @@ use clearway::kafka::{Options, Rebalancing};
 use clearway::{BusBuilder, Order, Retry, TopicConfig};
 use clearway_integration::{
     Fleet, KafkaBroker, KafkaOutside, Load, Manner, Member, Mishaps, Post, Quota, RawTopic, Record,
-    until, until_within,
+    until_within,
 };
 use clearway_verify::check::{self, Verdict};
 use clearway_verify::history::{Event, History, Phase};
@@ -115,16 +115,6 @@ impl Group {
         let publishing = Member::connect(fleet.record(), 0, builder).await?;
         let topic = publishing.bus.raw_topic(TOPIC)?;
         let outside = KafkaOutside::of(broker)?;
-        // A process that comes before says that it could not begin, and ends.
-        until(
-            "the topic is led and the group has a coordinator",
-            async || {
-                outside.committed(TOPIC, GROUP).await?;
-                let leaders = outside.leaders(TOPIC).await?;
-                Ok(leaders.iter().all(Option::is_some))
-            },
-        )
-        .await?;
         Ok(Self {
             fleet,
             outside,

@@ -22,19 +22,18 @@ const BURST: Load = Load {
 const AT_WORK: u64 = 32 << 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a process that begins while the group's coordinator is being made is refused (NotCoordinator) and ends; the wait for it was not seen to pass five times"]
+#[ignore = "takes its time: `make runs` asks for it"]
 async fn eager_members_are_two_and_five_and_one() -> Result<()> {
     two_and_five_and_one("kafka-growing-eager", Rebalancing::Eager).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a process that begins while the group's coordinator is being made is refused (NotCoordinator) and ends; the wait for it was not seen to pass five times"]
 async fn cooperative_members_are_two_and_five_and_one() -> Result<()> {
     two_and_five_and_one("kafka-growing-cooperative", Rebalancing::Cooperative).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a process that begins while the group's coordinator is being made is refused (NotCoordinator) and ends; the wait for it was not seen to pass five times"]
+#[ignore = "takes its time: `make runs` asks for it"]
 async fn members_that_the_broker_assigns_to_are_two_and_five_and_one() -> Result<()> {
     two_and_five_and_one("kafka-growing-broker", Rebalancing::Broker).await
 }

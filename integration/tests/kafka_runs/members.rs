@@ -32,13 +32,13 @@ const FULL: Load = Load {
 const FULL_LASTS: Duration = Duration::from_secs(180);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a process that begins while the group's coordinator is being made is refused (NotCoordinator) and ends; the wait for it was not seen to pass five times"]
+#[ignore = "takes its time: `make runs` asks for it"]
 async fn cooperative_members_are_killed_and_frozen_at_random() -> Result<()> {
     killed_and_frozen("kafka-members", Rebalancing::Cooperative).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a process that begins while the group's coordinator is being made is refused (NotCoordinator) and ends; the wait for it was not seen to pass five times"]
+#[ignore = "takes its time: `make runs` asks for it"]
 async fn members_that_the_broker_assigns_to_are_killed_and_frozen_at_random() -> Result<()> {
     killed_and_frozen("kafka-members-broker", Rebalancing::Broker).await
 }
@@ -158,6 +158,8 @@ impl Disturbing<'_> {
     }
 
     async fn disturb(&mut self) -> Result<()> {
+        // One that has ended says why, and is nobody to disturb.
+        self.fleet.all_there()?;
         let still = |number: &u32| self.still.iter().any(|(of, _)| of == number);
         let mut at_work = self.fleet.numbers();
         at_work.retain(|number| !still(number));

@@ -28,7 +28,6 @@ async fn on_one(run: Run) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "in one of three runs nothing was delivered for more than a minute after the broker was back: see the known limits of clearway::kafka"]
 async fn the_broker_is_frozen_killed_and_stopped() -> Result<()> {
     on_one(Run {
         name: "kafka-broker",

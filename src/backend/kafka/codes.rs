@@ -104,6 +104,15 @@ pub(super) fn kind_of(code: Code) -> FailureKind {
         | Code::CoordinatorNotAvailable
         | Code::CoordinatorLoadInProgress
         | Code::NotCoordinator
+        // Who leads, or who decides, is not there yet, or is another by now.
+        | Code::LeaderNotAvailable
+        | Code::NotLeaderForPartition
+        | Code::ReplicaNotAvailable
+        | Code::UnknownLeaderEpoch
+        | Code::FencedLeaderEpoch
+        | Code::OffsetNotAvailable
+        | Code::PreferredLeaderNotAvailable
+        | Code::NotController
         | Code::BrokerDestroy
         | Code::PurgeQueue
         | Code::PurgeInflight => FailureKind::Disconnected,

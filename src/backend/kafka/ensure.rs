@@ -85,6 +85,8 @@ impl Ensuring<'_> {
                     // Made or changed, and the broker that was asked has not heard of it yet; or deleted since, and made again.
                     _ => {
                         if self.create().await? {
+                            // At once: if it is asked for anew meanwhile it is found there.
+                            self.tell_created();
                             done = Done::Created;
                         }
                     }
@@ -130,8 +132,8 @@ impl Ensuring<'_> {
             match looked.map_err(|failure| self.failed(failure))? {
                 Ok(Some(found)) => break found,
                 Ok(None) => return Ok(None),
-                // A leader is being elected: it is there, and soon it can be used.
-                Err(Code::LeaderNotAvailable) if self.host.runtime().now() < until => {
+                // A leader is being elected, or a broker comes up: it may be there, and soon somebody says so.
+                Err(code) if is_for_now(code) && self.host.runtime().now() < until => {
                     self.host.runtime().sleep(PAUSE).await;
                 }
                 Err(code) => return Err(self.refused(code)),
@@ -239,15 +241,16 @@ impl Ensuring<'_> {
         }
     }
 
-    fn tell(&self, done: Done) {
+    fn tell_created(&self) {
         let topic = self.config.name.clone();
-        match done {
-            Done::Nothing => {}
-            Done::Created => self.host.event(BusEvent::TopicCreated { topic }),
-            Done::Updated(differences) => {
-                self.host
-                    .event(BusEvent::TopicUpdated { topic, differences });
-            }
+        self.host.event(BusEvent::TopicCreated { topic });
+    }
+
+    fn tell(&self, done: Done) {
+        if let Done::Updated(differences) = done {
+            let topic = self.config.name.clone();
+            self.host
+                .event(BusEvent::TopicUpdated { topic, differences });
         }
     }
 
@@ -309,6 +312,11 @@ impl Ensuring<'_> {
             code => self.failed(codes::failure_of(code)),
         }
     }
+}
+
+/// Whether nobody is there to answer it yet.
+fn is_for_now(code: Code) -> bool {
+    codes::kind_of(code) == FailureKind::Disconnected
 }
 
 /// Asks the brokers. Blocks. `Ok(None)`: there is no such topic.

@@ -38,6 +38,9 @@
 //! A member that could not hear its broker for 5 s, or for a third of `session.timeout.ms` if that is less, begins no handler until the broker
 //! has taken a commit of it.
 //!
+//! A broker that comes up, or makes a group's coordinator, refuses for a moment. That is no answer: who subscribes asks again for
+//! [`Options::request_timeout`], and who ensures a topic for [`ensure_timeout`](crate::BusBuilder::ensure_timeout).
+//!
 //! # Headers of others
 //!
 //! The name of a header that is not UTF-8 makes the client panic, and the panic is caught: the envelope is delivered without that
@@ -45,8 +48,9 @@
 //!
 //! # Known limits
 //!
-//! - After a broker that is alone was frozen, killed and stopped in turn, a group of two topics stood still for 90 s in one of three runs, and went on then. It is not explained yet:
-//!   a consumer that was given up may have left its member behind, which the group waits for as long as its session lasts.
+//! - A member that ends while its broker is away leaves its membership behind, with the broker or its successor: others wait for its partitions
+//!   for as long as its session lasts, and a coordinator that starts begins to count that anew. A consumer is therefore not given up because a
+//!   broker is away: it waits, as the client does.
 //! - A topic that is deleted and made again before anybody looks: that it is another is heard when the group's commits are gone, before the next
 //!   commit. What was handled of the new one until then comes again. If the new log is by then as long as the old one was, and nothing was to be committed,
 //!   what is before that place is left out until something is. A member that has committed nothing yet does not notice.

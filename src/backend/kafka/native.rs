@@ -24,7 +24,7 @@ pub(super) const INSTANCE_END: &str = "--";
 const POLL_INTERVAL: Duration = Duration::from_secs(300);
 /// So long a topic that a client has just come to know may be unknown to a broker without being missed: brokers tell each other. The client's default
 /// is 30 s, and so long publishes to a young topic that was deleted would wait.
-const TOPIC_SPREADS: Duration = Duration::from_secs(5);
+pub(super) const TOPIC_SPREADS: Duration = Duration::from_secs(5);
 /// Longer than that nobody is silent and sure.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -138,7 +138,11 @@ fn common(options: &Options) -> ClientConfig {
         .set("topic.metadata.propagation.max.ms", millis(TOPIC_SPREADS))
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
-        .set_log_level(RDKafkaLogLevel::Info);
+        .set_log_level(match options.native.contains_key("debug") {
+            // Whoever asks for its debug lines wants to read them.
+            true => RDKafkaLogLevel::Debug,
+            false => RDKafkaLogLevel::Info,
+        });
     options.security.apply(&mut config);
     config
 }

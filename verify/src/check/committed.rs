@@ -65,7 +65,8 @@ impl<'h> Committed<'h> {
     }
 }
 
-/// Every position of a log that is known to be there, and the line at which the group had done it, if it has.
+/// Every position of a log that is known to be there, from the first that the group was given, and the line at which the group had
+/// done it, if it has. What is before that is not the group's, and holds no commit back.
 type Positions = BTreeMap<u64, usize>;
 
 fn positions<'h>(
@@ -90,8 +91,9 @@ fn positions<'h>(
         .map(|(op, acked)| (&*op.invoke.topic, acked.partition, acked.position))
         .collect();
     for ((topic, _, partition), positions) in &mut all {
+        let first = positions.first_key_value().map_or(0, |(first, _)| *first);
         for (of, at, position) in &stored {
-            if (of, at) == (topic, partition) {
+            if (of, at) == (topic, partition) && *position >= first {
                 positions.entry(*position).or_insert(usize::MAX);
             }
         }

@@ -159,7 +159,8 @@ impl<'h> Index<'h> {
         (freezes.iter()).any(|&(begin, _)| after < begin && begin < before)
     }
 
-    /// Whether the partition is said to have changed hands between two deliveries of it.
+    /// Whether the partition is said to have changed hands between two deliveries of it: by anybody, or by the bus that had it. That
+    /// another has lost it, earlier or late, explains nothing.
     pub(super) fn rebalanced(&self, first: &Delivery<'_>, second: &Delivery<'_>) -> bool {
         let deliver = second.deliver;
         let between = self
@@ -169,6 +170,7 @@ impl<'h> Index<'h> {
         between.into_iter().any(|(_, rebalance)| {
             rebalance.topic == deliver.topic
                 && rebalance.group == deliver.group
+                && (rebalance.from).is_none_or(|bus| bus == first.deliver.bus)
                 && (rebalance.partitions.is_empty()
                     || rebalance.partitions.contains(&deliver.partition))
         })

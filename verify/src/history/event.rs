@@ -298,6 +298,9 @@ events! {
         /// Who got them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         subscription: Option<u32>,
+        /// The bus that lost them, if that is who says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<u32>,
         /// Which ones.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         partitions: Vec<u32>,

@@ -156,6 +156,7 @@ impl Queue {
                     group: GROUP.into(),
                     epoch,
                     subscription: Some(0),
+                    from: None,
                     partitions: vec![number],
                 });
             }

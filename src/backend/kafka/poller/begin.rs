@@ -9,8 +9,8 @@
 
 use super::Start;
 use super::context::Context;
-use crate::backend::StartAt;
-use crate::backend::kafka::codes;
+use crate::backend::kafka::{codes, native};
+use crate::backend::{Host, StartAt};
 use crate::error::{Failure, FailureKind};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -26,27 +26,51 @@ type Client = BaseConsumer<Context>;
 
 /// Where the group begins in each partition, if it is new and the broker did not take that place; empty otherwise. Blocks.
 pub(super) fn begin(consumer: &Client, start: &Start) -> Result<BTreeMap<i32, i64>, Failure> {
-    let (topic, limit) = (&*start.topic, start.options.request_timeout);
-    let partitions = partitions_of(consumer, topic, limit)?;
-    if !committed(consumer, topic, &partitions, group_limit(limit))?.is_empty() {
+    let (topic, limit, host) = (&*start.topic, start.options.request_timeout, &*start.host);
+    let spreads = limit.min(native::TOPIC_SPREADS);
+    let partitions = again(host, limit, spreads, || {
+        partitions_of(consumer, topic, limit)
+    })?;
+    let of_group = group_limit(limit);
+    let ask = || committed(consumer, topic, &partitions, of_group);
+    if !again(host, of_group, spreads, ask)?.is_empty() {
         return Ok(BTreeMap::new());
     }
-    // Of a topic that was just made not every broker has heard.
-    let until = start.host.runtime().now() + limit;
-    let mut places = loop {
-        match places(consumer, topic, &partitions, start.start, limit) {
-            Err(failure) if failure.is_retryable() && start.host.runtime().now() < until => {
-                thread::park_timeout(AGAIN);
-            }
-            places => break places?,
-        }
-    };
-    let has = commit(consumer, start, &places)?;
+    let find = || places(consumer, topic, &partitions, start.start, limit);
+    let mut places = again(host, limit, limit, find)?;
+    let has = again(host, limit, spreads, || commit(consumer, start, &places))?;
     places.retain(|partition, _| !has.contains_key(partition));
     if !places.is_empty() {
         tracing::debug!(topic = %start.topic, group = %start.group, "where it begins is kept here");
     }
     Ok(places)
+}
+
+/// Does `work` until it is done, within `limit`: a broker that has just come up, and a group whose coordinator is being made, refuse for
+/// a moment what they do the next. Of a topic that was just made not every broker has heard: that is waited for as long as it `spreads`.
+pub(super) fn again<T>(
+    host: &dyn Host,
+    limit: Duration,
+    spreads: Duration,
+    mut work: impl FnMut() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let runtime = host.runtime();
+    let begun = runtime.now();
+    loop {
+        let failure = match work() {
+            Err(failure) if failure.is_retryable() => failure,
+            done => return done,
+        };
+        let limit = match failure.kind() {
+            FailureKind::NoTopic => spreads,
+            _ => limit,
+        };
+        if runtime.now() >= begun + limit {
+            return Err(failure);
+        }
+        tracing::debug!(target: "clearway::kafka", %failure, "again in a moment");
+        thread::park_timeout(AGAIN);
+    }
 }
 
 /// The first group of a broker waits until the broker has made a topic for it.

@@ -18,6 +18,7 @@ impl Poller {
             }
         }
         self.abandon_handovers();
+        self.answer_with_nothing();
         // Its drop leaves the group and waits for that.
         drop(self.consumer);
     }

@@ -1,4 +1,4 @@
-//! Hand-over: what is assigned, what is revoked, and how long the one waits for the other.
+//! Hand-over: what is revoked, and how long its end waits for handlers.
 //!
 //! A partition that is revoked stays assigned while handlers still have something of it: it is paused, what they answer is committed,
 //! and when they are done, or the limit is over, it is un-assigned. Until then no other member has it. The thread polls all the
@@ -11,37 +11,12 @@
 //! | lost | void their answers, un-assign, and no commit: another may have it |
 //! | assigned while a hand-over waits | the hand-over is superseded: un-assigned before the new assignment, never after |
 
-use super::{Assigned, News, Owned, Poller, begin, codes, next_epoch};
-use crate::error::Failure;
+use super::{News, Poller, codes};
 use crate::events::BusEvent;
 use rdkafka::consumer::{Consumer as _, RebalanceProtocol};
 use rdkafka::error::KafkaError;
-use rdkafka::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-
-/// Where an assigned partition begins.
-enum Place {
-    /// At the group's commit.
-    Committed(i64),
-    /// Where the group was told to, and the broker does not have it.
-    Kept(i64),
-    /// With the oldest that is kept.
-    Beginning,
-}
-
-impl Place {
-    fn start(&self) -> Option<i64> {
-        match self {
-            Self::Committed(offset) | Self::Kept(offset) => Some(*offset),
-            Self::Beginning => None,
-        }
-    }
-
-    fn offset(&self) -> Offset {
-        self.start().map_or(Offset::Beginning, Offset::Offset)
-    }
-}
 
 /// Partitions on their way to others.
 pub(super) struct Handover {
@@ -74,92 +49,11 @@ impl Handover {
 }
 
 impl Poller {
-    /// Takes what was assigned.
-    pub(super) fn assign(&mut self, partitions: &[i32]) {
-        self.rebalances += 1;
-        self.abandon_handovers();
-        let protocol = self.consumer.rebalance_protocol();
-        let cooperative = matches!(protocol, RebalanceProtocol::Cooperative);
-        let (places, unknown) = match self.places(partitions) {
-            Ok(places) => (places, None),
-            // Answered all the same, with nothing: who goes on from a place that nobody knows leaves something out.
-            Err(failure) => (BTreeMap::new(), Some(failure)),
-        };
-        let mut list = TopicPartitionList::new();
-        for (partition, place) in &places {
-            let _ = list.add_partition_offset(&self.topic, *partition, place.offset());
-        }
-        let assigned = if cooperative {
-            self.consumer.incremental_assign(&list)
-        } else {
-            self.consumer.assign(&list)
-        };
-        drop(list);
-        let refused = assigned.err().map(|error| codes::failure(&error));
-        if let Some(failure) = unknown.or(refused) {
-            tracing::error!(topic = %self.topic, %failure, ?partitions, "an assignment was not taken");
-            return self.fail(failure);
-        }
-        if partitions.is_empty() {
-            return;
-        }
-        let epoch = next_epoch(&self.epochs);
-        let start = |at: &i32| places.get(at).and_then(Place::start);
-        let told = partitions.iter().map(|at| Assigned {
-            partition: *at as u32,
-            start: start(at).map(|start| start as u64),
-            is_committed: matches!(places.get(at), Some(Place::Committed(_))),
-        });
-        let told = told.collect();
-        for partition in partitions {
-            let start = start(partition);
-            let owned = Owned {
-                epoch,
-                start,
-                next: start,
-                seen_end: false,
-                anew: false,
-            };
-            self.owned.insert(*partition, owned);
-            match places.get(partition) {
-                Some(Place::Committed(_)) => self.committed.insert(*partition),
-                _ => self.committed.remove(partition),
-            };
-        }
-        // A pause outlives an assignment: what was paused when it went would stand still when it comes back.
-        let list = self.list(partitions);
-        let _ = if self.paused {
-            self.consumer.pause(&list)
-        } else {
-            self.consumer.resume(&list)
-        };
-        drop(list);
-        tracing::debug!(topic = %self.topic, ?partitions, epoch, "assigned");
-        self.wire.tell(News::Assigned {
-            epoch,
-            partitions: told,
-        });
-    }
-
-    /// Where each begins: at the group's commit, or where a new group was told to.
-    fn places(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Place>, Failure> {
-        if partitions.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let limit = self.options.request_timeout;
-        let committed = begin::committed(&self.consumer, &self.topic, partitions, limit)?;
-        let place = |at: &i32| match (committed.get(at), self.starts.get(at)) {
-            (Some(offset), _) => Place::Committed(*offset),
-            (None, Some(offset)) => Place::Kept(*offset),
-            // The topic has grown since the group began: all of it is new.
-            (None, None) => Place::Beginning,
-        };
-        Ok(partitions.iter().map(|at| (*at, place(at))).collect())
-    }
-
     /// Gives back what was revoked, in its time.
     pub(super) fn revoke(&mut self, partitions: Vec<i32>, lost: bool) {
         self.rebalances += 1;
+        // One that is unanswered was told of before.
+        self.answer_with_nothing();
         let mut ours: BTreeMap<i32, u64> = BTreeMap::new();
         for partition in &partitions {
             if let Some(owned) = self.owned.remove(partition) {

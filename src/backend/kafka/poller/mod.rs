@@ -2,11 +2,12 @@
 //!
 //! It polls, whatever else is the matter: while partitions are paused, while they are handed over, while commits are on their way. So
 //! the client's interval between polls never depends on a handler. It commits what it is told, and answers rebalances
-//! ([`handover`]).
+//! ([`assign`], [`handover`]).
 //!
 //! It is woken by the client when its queue is not empty any more, and by the task with every order; and it looks by itself every
 //! [`LOOK_EVERY`], so that a wake-up that got lost costs no more than that.
 
+mod assign;
 mod begin;
 mod client;
 mod close;
@@ -25,6 +26,7 @@ use super::options::Options;
 use crate::backend::{Host, StartAt};
 use crate::error::{Failure, FailureKind};
 use crate::protocol::sync::Mutex;
+use assign::Waiting;
 use client::Client;
 use context::{Context, Happened, Noted};
 use handover::Handover;
@@ -84,6 +86,7 @@ struct Poller {
     epochs: Arc<Mutex<u64>>,
     owned: BTreeMap<i32, Owned>,
     handovers: Vec<Handover>,
+    assigning: Option<Waiting>,
     /// Counts what was assigned and revoked.
     rebalances: u64,
     /// Where a group that was new begins, in partitions without a commit.
@@ -167,6 +170,7 @@ impl Start {
             epochs: self.epochs,
             owned: BTreeMap::new(),
             handovers: Vec::new(),
+            assigning: None,
             rebalances: 0,
             starts,
             committed: BTreeSet::new(),
@@ -199,8 +203,10 @@ impl Poller {
             }
             self.owned.values_mut().for_each(|owned| owned.anew = false);
             self.attend_handovers();
+            self.attend_assignment();
             self.steer();
-            self.attend_sure(begun, fetched < BATCH);
+            // Behind an assignment that waits the client may have more to tell: that it is lost.
+            self.attend_sure(begun, fetched < BATCH && self.assigning.is_none());
             if !busy {
                 thread::park_timeout(LOOK_EVERY);
             }
@@ -230,7 +236,7 @@ impl Poller {
     fn take(&mut self, happened: Happened) {
         match happened {
             Happened::Nothing => {}
-            Happened::Assign(partitions) => self.assign(&partitions),
+            Happened::Assign(partitions) => self.assign(partitions),
             Happened::Revoke { partitions, lost } => self.revoke(partitions, lost),
             Happened::AtEnd(ends) => self.at_end(ends),
         }
