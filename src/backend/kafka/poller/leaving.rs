@@ -150,7 +150,10 @@ mod tests {
         assert_eq!(leaving.release(1, 7, Some(5)), NOTHING);
         assert!(gone(&mut leaving, LIMIT - Duration::from_millis(1)).is_empty());
         let due = leaving.due(LIMIT);
-        assert_eq!(due.iter().map(Handover::numbers).collect::<Vec<_>>(), [[1, 2]]);
+        assert_eq!(
+            due.iter().map(Handover::numbers).collect::<Vec<_>>(),
+            [[1, 2]]
+        );
         assert_eq!(due[0].waiting, BTreeSet::from([2]), "it is said to be lost");
     }
 
