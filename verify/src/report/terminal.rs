@@ -262,11 +262,14 @@ pub fn stages(stages: &Stages) -> String {
     }
     let caught = stages.bugs.iter().filter(|bug| bug.is_caught()).count();
     let not_run = stages.bugs.iter().filter(|bug| bug.is_not_run()).count();
+    let not_run = match not_run {
+        0 => String::new(),
+        _ => format!("; {not_run} {NO_BROKER}"),
+    };
+    let (all, seconds) = (stages.bugs.len(), stages.elapsed_ms / 1_000);
     _ = writeln!(
         text,
-        "\n{caught} of {} seeded bugs of Kafka's stages are caught as their patches promise, {not_run} {NO_BROKER}; {} s, builds included",
-        stages.bugs.len(),
-        stages.elapsed_ms / 1_000
+        "\n{caught} of {all} seeded bugs of Kafka's stages are caught as their patches promise{not_run}. {seconds} s, builds included"
     );
     text
 }
