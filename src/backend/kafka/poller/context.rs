@@ -119,7 +119,7 @@ impl ConsumerContext for Context {
 }
 
 #[cfg(test)]
-mod tests {
+mod mock {
     use super::*;
     use rdkafka::ClientConfig;
     use rdkafka::mocking::MockCluster;

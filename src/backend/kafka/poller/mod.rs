@@ -357,4 +357,4 @@ impl Poller {
 }
 
 #[cfg(test)]
-mod tests;
+mod mock;

@@ -1,5 +1,7 @@
-//! The thread's stages on a mock: librdkafka's own mock of a cluster, in this process. It stands for no broker: it has groups, offsets and
-//! their commits, and neither topics by request, nor transactions, nor the protocol by which a broker assigns.
+//! The thread's stages on a mock: librdkafka's own mock of a cluster, in this process. It stands for no broker. It has groups, offsets and
+//! their commits. It has no topics by request (so no `ensure`), no transactions (so no markers, and nothing aborted), no retention or
+//! compaction, no quotas and no logins; and no member is put out but for its silence. What needs these is with the tests against a real
+//! broker.
 
 use super::*;
 use crate::backend::kafka::options::Rebalancing;
