@@ -102,7 +102,7 @@ pub fn bugs_of_stages_name_what_there_is(tree: &Tree) -> Vec<String> {
 /// Whether the module that `test` is in, or one of those that it is nested in, has a test of its name.
 fn is_test_below(tree: &Tree, top: &str, test: &str) -> bool {
     let mut parts: Vec<&str> = test.split("::").collect();
-    let name = format!("fn {}()", parts.pop().unwrap_or_default());
+    let name = format!("fn {}(", parts.pop().unwrap_or_default());
     for depth in (0..=parts.len()).rev() {
         let below = [&[top], &parts[..depth]].concat().join("/");
         for path in [

@@ -45,7 +45,7 @@ impl Scene {
             topic: TOPIC.into(),
             group: GROUP.into(),
             start: StartAt::Earliest,
-            epochs: Arc::new(Mutex::new(0)),
+            epochs: Arc::default(),
             ready: Reply::new(),
         };
         let poller = start.begin().expect("a client");

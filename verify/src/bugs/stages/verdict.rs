@@ -53,6 +53,11 @@ pub(super) fn not_passed(cell: &Cell) -> Option<String> {
 fn message(stdout: &str, test: &str) -> String {
     let heading = format!("---- {test} stdout ----");
     let mut lines = stdout.lines().skip_while(|line| *line != heading).skip(1);
+    // A test that gives a result back says so in its last line.
+    let own = lines.clone().take_while(|line| !line.starts_with("---- "));
+    if let Some(error) = own.filter_map(|line| line.strip_prefix("Error: ")).next() {
+        return error.to_owned();
+    }
     let place = lines.find_map(|line| line.split_once(" panicked at "));
     let place = place.map_or("", |(_, place)| place.trim_end_matches(':'));
     let says: Vec<&str> = lines
@@ -118,6 +123,15 @@ note: run with `RUST_BACKTRACE=1`
         );
         let why = not_passed(&judge(&failed, "a::d")).unwrap();
         assert!(why.contains("no test `a::d`"), "{why}");
+    }
+
+    #[test]
+    fn a_test_that_gives_an_error_back_is_quoted() {
+        let words = "test a::c ... FAILED\n\n---- a::c stdout ----\nError: committed 3 of 4\n\n";
+        let Cell::Killed(kill) = judge(&ended(FAILED << 8, words, ""), "a::c") else {
+            panic!("it has failed");
+        };
+        assert_eq!(kill.message, "committed 3 of 4");
     }
 
     #[test]
