@@ -12,11 +12,11 @@ CARGO := cargo
 # The root package's features that need no broker to compile. `kafka` compiles librdkafka.
 FEATURES := --features nats,kafka,throttle,tower
 
-.PHONY: help verify test check models bugs race integration runs bench \
+.PHONY: help verify test check models bugs bugs-brokers race integration runs bench \
 	tools fmt clippy doc rust-version deny
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 verify: tools ## Prove what can be proved without a broker: the report, on the terminal and in target/verify
 	$(CARGO) run --quiet --release -p clearway-verify --bin verify -- run
@@ -32,6 +32,9 @@ models: tools ## Every protocol under loom, at full depth, and under shuttle
 
 bugs: tools ## The seeded bugs: which checker catches which
 	$(CARGO) run --quiet --release -p clearway-verify --bin verify -- bugs
+
+bugs-brokers: tools ## The seeded bugs of Kafka's stages, each in a build of its own; needs containers like `make integration`
+	$(CARGO) run --quiet --release -p clearway-verify --bin verify -- bugs kafka --brokers
 
 race: tools ## ThreadSanitizer over the concurrent tests: no report, and a race of its own that it must report
 	CARGO_TARGET_DIR=$(TARGET)/tsan verify/race.sh

@@ -47,7 +47,7 @@
 //! * What a backend cannot do is refused when it is asked for.
 //!
 //! In full, with where each ends: [`docs::guarantees`]. How it is built: [`docs::architecture`]. What the words mean:
-//! [`docs::glossary`].
+//! [`docs::glossary`]. From a bus behind locks: [`docs::migration`].
 //!
 //! # Features
 //!

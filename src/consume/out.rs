@@ -77,6 +77,12 @@ impl Out {
             .find(|delivered| delivered.position == position && delivered.token.is_some())
     }
 
+    /// Whether something of a partition that was revoked under `epoch` is out. What was taken under an epoch before may be at work still.
+    pub(super) fn holds(&self, partition: u32, epoch: u64) -> bool {
+        let mut out = self.iter().map(|delivered| delivered.position);
+        out.any(|position| position.partition == partition && position.epoch <= epoch)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Delivered> {
         self.places.iter().flatten()
     }
@@ -95,5 +101,39 @@ impl Out {
 
     pub(super) fn is_full(&self) -> bool {
         self.free.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_is_held_by_what_is_out_of_it_also_from_before() {
+        let mut out = Out::new(4);
+        let mut add = |partition, epoch| {
+            let number = out.free.pop().expect("there is room");
+            out.places[number] = Some(Delivered {
+                position: Position {
+                    partition,
+                    offset: 17,
+                    epoch,
+                },
+                id: Uuid::nil(),
+                token: None,
+                since: Duration::ZERO,
+                size: 0,
+            });
+            number
+        };
+        let (before, newer) = (add(1, 3), add(2, 8));
+        assert!(out.holds(1, 3));
+        assert!(out.holds(1, 5), "its handler has not ended");
+        assert!(!out.holds(2, 5), "it is the next owner's, which is us");
+        assert!(!out.holds(3, 5));
+        out.remove(before);
+        assert!(!out.holds(1, 5) && out.holds(2, 8));
+        out.remove(newer);
+        assert!(!out.holds(2, 8));
     }
 }

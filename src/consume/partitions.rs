@@ -98,3 +98,53 @@ impl Partitions {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(offset: u64, epoch: u64) -> Position {
+        Position {
+            partition: 1,
+            offset,
+            epoch,
+        }
+    }
+
+    fn new(partitions: &mut Partitions, position: Position) -> Progress {
+        match partitions.deliver(position) {
+            Place::New(progress) => progress,
+            Place::Again(_) => panic!("it was delivered before"),
+            Place::Full => panic!("there is room"),
+        }
+    }
+
+    #[test]
+    fn a_new_epoch_voids_what_is_out_of_the_one_before() {
+        let mut partitions = Partitions::new(8);
+        let old = new(&mut partitions, at(5, 1));
+        let new = new(&mut partitions, at(5, 2));
+        assert!(old.is_stale() && !new.is_stale());
+        assert!(!partitions.holds(at(5, 1)) && partitions.holds(at(5, 2)));
+        old.settle();
+        assert_eq!(partitions.iter().collect::<Vec<_>>(), [(1, 5, 1)]);
+        new.settle();
+        assert_eq!(partitions.iter().collect::<Vec<_>>(), [(1, 6, 0)]);
+    }
+
+    /// Offsets of Kafka have gaps: of compaction, of markers, of what was deleted.
+    #[test]
+    fn a_gap_is_nothing_to_wait_for() {
+        let mut partitions = Partitions::new(8);
+        let first = new(&mut partitions, at(5, 1));
+        let behind = new(&mut partitions, at(90, 1));
+        let settled = |partitions: &Partitions| {
+            let mut each = partitions.iter();
+            each.next().map(|(number, below, _)| (number, below))
+        };
+        behind.settle();
+        assert_eq!(settled(&partitions), Some((1, 5)), "it is at work");
+        first.settle();
+        assert_eq!(settled(&partitions), Some((1, 91)));
+    }
+}

@@ -10,9 +10,13 @@
 //! patch that does not compile is no kill, and the unpatched copy has to pass the very same run
 //! first.
 
+//!
+//! What only a backend's stages can get wrong is no protocol's, and no model sees it: such bugs are [`stages`]' own.
+
 mod cache;
 mod matrix;
 mod patch;
+pub mod stages;
 mod workshop;
 
 pub use matrix::{BugReport, Cell, Control, Matrix, Scope, run};

@@ -35,6 +35,8 @@ pub struct Report {
     pub canaries: Vec<CanaryReport>,
     /// The seeded bugs.
     pub matrix: Matrix,
+    /// The seeded bugs of stages: by name, and whether only a broker shows them. They are run elsewhere.
+    pub elsewhere: Vec<(String, bool)>,
     /// What the hot path takes.
     pub hot_path: HotPath,
     /// What this run does not show.

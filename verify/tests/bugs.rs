@@ -1,7 +1,7 @@
 //! The seeded bugs as files: what can be said of them without running one. `verify bugs` runs them.
 
 use clearway_models::models;
-use clearway_verify::bugs::{self, Bug};
+use clearway_verify::bugs::{self, Bug, stages};
 use clearway_verify::child::Checker;
 use clearway_verify::protocol::SPECS;
 use clearway_verify::tree::Tree;
@@ -18,6 +18,18 @@ fn every_patch_applies_to_the_source_that_ships() {
     for bug in seeded() {
         let source = fs::read_to_string(tree.source(&bug.protocol)).unwrap();
         if let Err(error) = bug.apply(&source) {
+            panic!("{}: {error}", bug.name);
+        }
+    }
+}
+
+#[test]
+fn every_patch_of_a_stage_applies_to_the_source_that_ships() {
+    let tree = Tree::of_this_build();
+    let seeded = stages::load(&tree).unwrap();
+    assert!(!seeded.is_empty());
+    for bug in seeded {
+        if let Err(error) = bug.apply(&tree) {
             panic!("{}: {error}", bug.name);
         }
     }

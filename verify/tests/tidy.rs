@@ -61,6 +61,17 @@ rule!(sets::every_member_is_there,
     |t| t.with("src/protocol/sluice.rs", "") => "`sluice` has no model",
 );
 
+rule!(sets::bugs_of_stages_name_what_there_is,
+    |t| t.with("verify/bugs/kafka-x.patch", "Breaks: G99\n--- a\n+++ b\n") => "breaks `G99`, which nobody guarantees",
+    |t| t.with("verify/bugs/kafka-x.patch", "Caught by: test backend::kafka::codes::tests::nobody\n--- a\n+++ b\n")
+        => "there is no `test backend::kafka::codes::tests::nobody`",
+    |t| t.with("verify/bugs/kafka-x.patch", "Caught by: broker kafka groups::nobody\n--- a\n+++ b\n")
+        => "there is no `broker kafka groups::nobody`",
+    |t| t.with("verify/bugs/kafka-x.patch", "Caught by: loom kafka\n--- a\n+++ b\n") => "there is no `loom kafka`",
+    |t| t.edited("src/backend/kafka/codes.rs", "fn only_the_list_is_rejected()", "fn only()")
+        => "there is no `test backend::kafka::codes::tests::only_the_list_is_rejected`",
+);
+
 rule!(sets::protocols_import_the_facade_only,
     |t| t.with("src/protocol/gate.rs", "use crate::error::Failure;") => "`crate::error::Failure`",
     |t| t.with("src/protocol/gate.rs", "use std::{mem, sync::atomic::fence};") => "`std::sync::atomic::fence`",

@@ -340,3 +340,6 @@ impl fmt::Debug for KafkaConsumer {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

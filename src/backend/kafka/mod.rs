@@ -164,3 +164,6 @@ impl Backend for Kafka {
         KafkaConnection::open(self.options.clone(), host, generation).await
     }
 }
+
+#[cfg(test)]
+mod witness;

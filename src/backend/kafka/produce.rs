@@ -375,3 +375,6 @@ impl ProducerContext for Reports {
         self.host.settle(slot, outcome);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ mod confirm;
 mod in_order;
 mod place;
 mod reply;
+mod sizes;
 mod speak;
 mod yields;
 
@@ -30,15 +31,13 @@ use async_nats::{Message, Subject};
 use confirm::Unconfirmed;
 use in_order::InOrder;
 use serde_json::Value;
+use sizes::Sizes;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// As many sequences may lie between the first and the last that is asked back; of a wider range we
 /// wait for the server to bring it back by itself.
 const ASK_BACK_MAX: u64 = 1 << 16;
-
-/// The largest size of late fades by this part of it with every delivery.
-const SIZE_FADES: usize = 64;
 
 /// After a refusal the next pull waits this long.
 const CALM: Duration = Duration::from_millis(250);
@@ -68,8 +67,7 @@ pub(super) struct Partition {
     left: u64,
     /// Asked for and not come yet.
     owed: u32,
-    /// How large a delivery is to be expected: the largest of late, as it fades.
-    size: usize,
+    sizes: Sizes,
     /// The last pull, and the first one whose end still matters.
     pull: u64,
     pull_first: u64,
@@ -186,7 +184,7 @@ impl Partition {
             next: standing.floor + 1,
             left: u64::MAX,
             owed: 0,
-            size: 0,
+            sizes: Sizes::default(),
             pull: 0,
             pull_first: 0,
             heard: Duration::ZERO,
@@ -235,9 +233,7 @@ impl Partition {
 
     /// How many to hold ready: fewer of large ones.
     fn batch(&self, pace: &Pace) -> u32 {
-        let that_fit = pace.bytes / self.size.max(1);
-        pace.batch
-            .min(u32::try_from(that_fit).unwrap_or(u32::MAX).max(1))
+        pace.batch.min(self.sizes.fit(pace.bytes))
     }
 
     /// Without room too: a member that does not pull loses its pin.
@@ -269,8 +265,7 @@ impl Partition {
     ) {
         self.heard = now;
         self.owed = self.owed.saturating_sub(1);
-        let fades = self.size - self.size / SIZE_FADES;
-        self.size = fades.max(fetched.message.length);
+        self.sizes.note(fetched.message.length);
         if matches!(self.phase, Phase::Probe) {
             // What is below may be with another until the server has said that it is not.
             self.left = self.left.min(self.next);

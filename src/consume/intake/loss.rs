@@ -43,10 +43,7 @@ impl Intake {
             return Ok(());
         };
         for (partition, epoch) in std::mem::take(&mut self.revoked) {
-            let handled = self.out.iter().any(|delivered| {
-                delivered.position.partition == partition && delivered.position.epoch <= epoch
-            });
-            if handled {
+            if self.out.holds(partition, epoch) {
                 self.revoked.push((partition, epoch));
             } else {
                 consumer.release(partition, epoch).await?;

@@ -57,7 +57,7 @@ pub enum Cell {
 pub struct Kill {
     /// The engine, or the scheduler of it.
     pub engine: String,
-    /// What it said; it begins with the invariant's name.
+    /// What it said; it begins with the invariant's name, unless it is a test's.
     pub message: String,
     /// In which execution, from 1.
     pub executions: u64,

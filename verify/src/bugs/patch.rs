@@ -1,4 +1,6 @@
 //! A seeded bug's file: a header for people and the runner, then a unified diff.
+//!
+//! Here are those of protocols. Those of a backend's [`stages`](super::stages) have the same header.
 
 use crate::child::Checker;
 use crate::tree::Tree;
@@ -40,34 +42,104 @@ impl std::fmt::Display for PatchError {
 
 impl std::error::Error for PatchError {}
 
-/// All seeded bugs, by name. The first that cannot be read is the error.
+/// All seeded bugs of protocols, by name. The first that cannot be read is the error.
 pub fn load(tree: &Tree) -> Result<Vec<Bug>, PatchError> {
+    read_all(tree, |name| !is_of_stages(name), Bug::parse)
+}
+
+/// Whether a bug of that name is of a backend's stages, and no protocol's.
+pub(super) fn is_of_stages(name: &str) -> bool {
+    name.starts_with("kafka-")
+}
+
+/// The patches whose names are `wanted`, by name.
+pub(super) fn read_all<B>(
+    tree: &Tree,
+    wanted: impl Fn(&str) -> bool,
+    parse: impl Fn(&str, &str) -> Result<B, String>,
+) -> Result<Vec<B>, PatchError> {
     let folder = tree.bugs();
     let fail = |path: &Path, error: std::io::Error| PatchError {
         path: path.to_owned(),
         what: error.to_string(),
     };
     let entries = fs::read_dir(&folder).map_err(|error| fail(&folder, error))?;
-    let mut paths = Vec::new();
+    let mut named = Vec::new();
     for entry in entries {
         let path = entry.map_err(|error| fail(&folder, error))?.path();
-        if path.extension().is_some_and(|ending| ending == "patch") {
-            paths.push(path);
+        let name = path.file_stem().and_then(|name| name.to_str());
+        let name = name.unwrap_or_default().to_owned();
+        if path.extension().is_some_and(|ending| ending == "patch") && wanted(&name) {
+            named.push((name, path));
         }
     }
-    paths.sort();
-    let read = |path: PathBuf| {
+    named.sort();
+    let read = |(name, path): (String, PathBuf)| {
         let text = fs::read_to_string(&path).map_err(|error| fail(&path, error))?;
-        let name = path
-            .file_stem()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        Bug::parse(name, &text).map_err(|what| PatchError {
-            path: path.clone(),
-            what,
-        })
+        parse(&name, &text).map_err(|what| PatchError { path, what })
     };
-    paths.into_iter().map(read).collect()
+    named.into_iter().map(read).collect()
+}
+
+/// What the header of a patch says, and its diff.
+pub(super) struct Parts<'t> {
+    header: &'t str,
+    pub(super) diff: &'t str,
+}
+
+impl<'t> Parts<'t> {
+    pub(super) fn of(text: &'t str) -> Result<Self, String> {
+        let start = text.find("--- ").ok_or("there is no diff in it")?;
+        let (header, diff) = text.split_at(start);
+        Ok(Self { header, diff })
+    }
+
+    /// The file that the diff is against.
+    pub(super) fn file(&self) -> &'t str {
+        let first = self.diff.lines().next().unwrap_or_default();
+        first.strip_prefix("--- ").unwrap_or_default().trim()
+    }
+
+    pub(super) fn breaks(&self) -> Result<String, String> {
+        self.field(BREAKS)
+    }
+
+    pub(super) fn caught_by(&self) -> Result<String, String> {
+        self.field(CAUGHT_BY)
+    }
+
+    pub(super) fn tempting(&self) -> Result<String, String> {
+        self.field(TEMPTING)
+    }
+
+    fn field(&self, name: &str) -> Result<String, String> {
+        let lines = (self.header.lines()).skip_while(|line| !line.starts_with(name));
+        // A field goes on until the next one begins.
+        let more = |line: &&str| !FIELDS.iter().any(|field| line.starts_with(field));
+        let mut lines = lines
+            .enumerate()
+            .take_while(|(at, line)| *at == 0 || more(line));
+        let first = lines
+            .next()
+            .ok_or_else(|| format!("its header does not say `{name}`"))?;
+        let rest = lines.map(|(_, line)| line.trim());
+        let words: Vec<_> = std::iter::once(first.1[name.len()..].trim())
+            .chain(rest)
+            .collect();
+        Ok(words.join(" ").trim().to_owned())
+    }
+}
+
+/// `source`, which is `file`, with `diff` in it.
+pub(super) fn apply(diff: &str, file: &str, source: &str) -> Result<String, String> {
+    let patch = diffy::Patch::from_str(diff)
+        .map_err(|error| format!("its diff cannot be read: {error}"))?;
+    let patched = diffy::apply(source, &patch)
+        .map_err(|error| format!("it no longer applies to {file}: {error}"))?;
+    if patched == source {
+        return Err(format!("it changes nothing in {file}"));
+    }
+    Ok(patched)
 }
 
 impl Bug {
@@ -76,54 +148,25 @@ impl Bug {
         let (protocol, _) = name
             .split_once('-')
             .ok_or("the name is not `<protocol>-<slug>.patch`")?;
-        let start = text.find("--- ").ok_or("there is no diff in it")?;
-        let (header, diff) = text.split_at(start);
-        let field = |name: &str| {
-            let lines = header.lines().skip_while(|line| !line.starts_with(name));
-            // A field goes on until the next one begins.
-            let more = |line: &&str| !FIELDS.iter().any(|field| line.starts_with(field));
-            let mut lines = lines
-                .enumerate()
-                .take_while(|(at, line)| *at == 0 || more(line));
-            let first = lines
-                .next()
-                .ok_or_else(|| format!("its header does not say `{name}`"))?;
-            let rest = lines.map(|(_, line)| line.trim());
-            let words: Vec<_> = std::iter::once(first.1[name.len()..].trim())
-                .chain(rest)
-                .collect();
-            Ok::<_, String>(words.join(" ").trim().to_owned())
-        };
+        let parts = Parts::of(text)?;
         let source = format!("src/protocol/{protocol}.rs");
-        if diff
-            .lines()
-            .next()
-            .is_none_or(|line| line[4..].trim() != source)
-        {
+        if parts.file() != source {
             return Err(format!("its diff is not against {source}"));
         }
-        let caught_by = field(CAUGHT_BY)?;
         Ok(Self {
             name: name.to_owned(),
             protocol: protocol.to_owned(),
-            breaks: field(BREAKS)?,
-            caught_by: checkers(&caught_by, protocol)?,
-            tempting: field(TEMPTING)?,
-            diff: diff.to_owned(),
+            breaks: parts.breaks()?,
+            caught_by: checkers(&parts.caught_by()?, protocol)?,
+            tempting: parts.tempting()?,
+            diff: parts.diff.to_owned(),
         })
     }
 
     /// The source with the bug in it.
     pub fn apply(&self, source: &str) -> Result<String, String> {
-        let patch = diffy::Patch::from_str(&self.diff)
-            .map_err(|error| format!("its diff cannot be read: {error}"))?;
         let file = format!("src/protocol/{}.rs", self.protocol);
-        let patched = diffy::apply(source, &patch)
-            .map_err(|error| format!("it no longer applies to {file}: {error}"))?;
-        if patched == source {
-            return Err(format!("it changes nothing in {file}"));
-        }
-        Ok(patched)
+        apply(&self.diff, &file, source)
     }
 
     /// Whether its patch says that `checker` catches it.

@@ -334,7 +334,7 @@ pub(super) fn has_spec(protocol: &str) -> bool {
 }
 
 /// The target folder and the profile that this program was built in, if it lies in one.
-fn built_in() -> Option<(PathBuf, &'static str)> {
+pub(super) fn built_in() -> Option<(PathBuf, &'static str)> {
     let program = env::current_exe().ok()?;
     let mut folder = program.parent()?;
     if folder.file_name()? == "deps" {
@@ -369,7 +369,7 @@ fn read(path: &Path) -> Result<String, WorkshopError> {
 }
 
 /// Writes `text`, unless it is there already: an untouched file is not built again.
-fn write(path: &Path, text: &str) -> Result<(), WorkshopError> {
+pub(super) fn write(path: &Path, text: &str) -> Result<(), WorkshopError> {
     if fs::read_to_string(path).is_ok_and(|there| there == text) {
         return Ok(());
     }

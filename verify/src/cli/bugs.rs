@@ -1,6 +1,7 @@
 //! `verify bugs`: the kill matrix, or one bug and how it is caught.
 
-use crate::bugs::{self, Bug, BugReport, Cell, Matrix, Scope, Workshop};
+use crate::bugs::stages::{self, StageBug, Stages};
+use crate::bugs::{self, Bug, BugReport, Cell, Scope, Workshop};
 use crate::child::Checker;
 use crate::tree::Tree;
 use crate::work::Progress;
@@ -12,8 +13,12 @@ use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The bug, as in `gate-check-then-act`, or a protocol, for all of its. Without it: all of them.
+    /// The bug, as in `gate-check-then-act`, or a protocol, for all of its. `kafka`: those of Kafka's stages. Without it: those of all
+    /// protocols.
     name: Option<String>,
+    /// Those of Kafka's stages that need a real server, too.
+    #[arg(long)]
+    brokers: bool,
     /// Every bug before every checker, also where its patch promises nothing.
     #[arg(long)]
     whole: bool,
@@ -23,6 +28,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let tree = Tree::of_this_build();
     let progress = Progress::new();
     let seeded = bugs::load(&tree)?;
+    let of_stages = stages::load(&tree)?;
+    if let Some(name) = &arguments.name {
+        let named = |bug: &&StageBug| name == "kafka" || bug.name == *name;
+        let named: Vec<&StageBug> = of_stages.iter().filter(named).collect();
+        if !named.is_empty() {
+            return run_stages(&tree, &named, arguments.brokers, &progress);
+        }
+    }
     let named = |bug: &Bug| {
         (arguments.name.as_ref()).is_none_or(|name| [&bug.name, &bug.protocol].contains(&name))
     };
@@ -41,12 +54,38 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         (Some(name), [report]) if report.bug.name == *name => show(&tree, report),
         _ => print!("{}", crate::report::terminal::matrix(&matrix)),
     }
-    Ok(finish(&matrix))
+    if arguments.name.is_none() {
+        print!("{}", crate::report::terminal::elsewhere(&of_stages));
+    }
+    Ok(finish(&matrix.complaints()))
 }
 
-fn finish(matrix: &Matrix) -> ExitCode {
-    let complaints = matrix.complaints();
-    for complaint in &complaints {
+/// Those of stages, each in a build of its own.
+fn run_stages(
+    tree: &Tree,
+    named: &[&StageBug],
+    brokers: bool,
+    progress: &Progress,
+) -> Result<ExitCode> {
+    let stages: Stages = stages::run(tree, named, brokers, progress)?;
+    if let [report] = &stages.bugs[..] {
+        let bug = &report.bug;
+        let StageBug {
+            name,
+            file,
+            breaks,
+            tempting,
+            diff,
+            ..
+        } = bug;
+        println!("{name}\n  breaks {breaks} in {file}\n  {tempting}\n\n{diff}");
+    }
+    print!("{}", crate::report::terminal::stages(&stages));
+    Ok(finish(&stages.complaints()))
+}
+
+fn finish(complaints: &[String]) -> ExitCode {
+    for complaint in complaints {
         println!("FAILED  {complaint}");
     }
     if complaints.is_empty() {

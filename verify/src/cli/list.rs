@@ -1,6 +1,6 @@
 //! `verify list`: everything there is, by name.
 
-use crate::bugs;
+use crate::bugs::{self, stages};
 use crate::check::Property;
 use crate::protocol::SPECS;
 use crate::tree::Tree;
@@ -9,7 +9,8 @@ use clearway_models::{ENGINES, models};
 use std::process::ExitCode;
 
 pub(super) fn run() -> Result<ExitCode> {
-    let bugs = bugs::load(&Tree::of_this_build())?;
+    let tree = Tree::of_this_build();
+    let bugs = bugs::load(&tree)?;
     let mut protocols: Vec<&str> = models().map(|model| model.protocol).collect();
     protocols.dedup();
     for protocol in protocols {
@@ -41,14 +42,22 @@ pub(super) fn run() -> Result<ExitCode> {
             }
         }
     }
+    println!("kafka  (the stages in src/backend/kafka and src/consume)");
+    let of_stages = stages::load(&tree)?;
+    for bug in &of_stages {
+        let catchers: Vec<_> = bug.caught_by.iter().map(ToString::to_string).collect();
+        let (name, breaks, catchers) = (&bug.name, &bug.breaks, catchers.join(", "));
+        println!("    bug {name:42} breaks {breaks}, caught by {catchers}");
+    }
     println!("\nengines: {}", ENGINES.join(", "));
     println!(
         "checks of a history: {}",
         Property::ALL.map(Property::name).join(", ")
     );
     println!(
-        "{} seeded bugs, {} models, {} specs",
+        "{} seeded bugs of protocols and {} of stages, {} models, {} specs",
         bugs.len(),
+        of_stages.len(),
         models().count(),
         SPECS.len()
     );

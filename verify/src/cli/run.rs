@@ -1,5 +1,6 @@
 //! `verify run`: everything that needs no broker, and the report.
 
+use crate::bugs::stages::{self, StageBug};
 use crate::bugs::{self, Matrix, Scope};
 use crate::check::{self, Property};
 use crate::child::{self, ALL, NoAnswer, ORDERINGS, ORIGINAL, SCHEDULERS, SPEC};
@@ -119,6 +120,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     report.canaries = canaries(&tree)?;
     progress.step("seeded bugs");
     report.matrix = matrix(&tree, depth, &progress, &mut complaints)?;
+    match stages::load(&tree) {
+        Ok(bugs) => report.elsewhere = bugs.iter().map(StageBug::in_short).collect(),
+        Err(error) => complaints.push(error.to_string()),
+    }
     progress.step("locks and allocations on the hot path");
     report.hot_path = hot_path(&tree, &progress, &mut complaints);
 

@@ -1,6 +1,7 @@
 //! The report on a terminal.
 
 use super::{HotPath, ProtocolReport, Report};
+use crate::bugs::stages::{NO_BROKER, StageBug, Stages};
 use crate::bugs::{BugReport, Cell, Matrix};
 use crate::child::Checker;
 use std::fmt::Write as _;
@@ -241,4 +242,52 @@ pub fn cell(cell: &Cell) -> String {
         Cell::Broken { why } => format!("no verdict: {why}"),
         Cell::NotRun => "not run".to_owned(),
     }
+}
+
+/// The bugs of stages, each with what its catchers said.
+pub fn stages(stages: &Stages) -> String {
+    let mut text = String::new();
+    for report in &stages.bugs {
+        let StageBug { name, breaks, .. } = &report.bug;
+        _ = writeln!(text, "{name}  breaks {breaks}");
+        for (catcher, said) in &report.cells {
+            let said = match said {
+                Cell::Killed(kill) => format!("killed: {}", kill.message),
+                Cell::Survived { .. } => "survived".to_owned(),
+                Cell::NotRun => NO_BROKER.to_owned(),
+                other => cell(other),
+            };
+            _ = writeln!(text, "  {catcher}\n    {said}");
+        }
+    }
+    let caught = stages.bugs.iter().filter(|bug| bug.is_caught()).count();
+    let not_run = stages.bugs.iter().filter(|bug| bug.is_not_run()).count();
+    let not_run = match not_run {
+        0 => String::new(),
+        _ => format!("; {not_run} {NO_BROKER}"),
+    };
+    let (all, seconds) = (stages.bugs.len(), stages.elapsed_ms / 1_000);
+    _ = writeln!(
+        text,
+        "\n{caught} of {all} seeded bugs of Kafka's stages are caught as their patches promise{not_run}. {seconds} s, builds included"
+    );
+    text
+}
+
+/// The bugs of stages where they are not run.
+pub fn elsewhere(bugs: &[StageBug]) -> String {
+    let mut text = String::from("\nSeeded bugs of Kafka's stages\n");
+    for bug in bugs {
+        let (name, brokers) = bug.in_short();
+        let why = match brokers {
+            true => NO_BROKER,
+            false => "not run here: needs a build with librdkafka",
+        };
+        _ = writeln!(text, "  {name:44} {why}");
+    }
+    _ = writeln!(
+        text,
+        "  `make bugs-brokers` runs them; `verify bugs kafka` those of them that need no broker"
+    );
+    text
 }

@@ -76,6 +76,18 @@ pub fn not_verified(report: &Report) -> Vec<NotVerified> {
             format!("{cached} verdicts are from an earlier run on the same inputs."),
         );
     }
+    if !report.elsewhere.is_empty() {
+        let brokers = report.elsewhere.iter().filter(|(_, broker)| *broker);
+        add(
+            "seeded bugs of Kafka's stages",
+            format!(
+                "{} patches, none of them run here: each takes a build of the library with librdkafka, and {} of them a broker. \
+                 `make bugs-brokers` runs them.",
+                report.elsewhere.len(),
+                brokers.count()
+            ),
+        );
+    }
     if let Some(why) = &report.hot_path.not_run {
         add("what the hot path takes", why.clone());
     }

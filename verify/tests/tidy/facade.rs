@@ -114,6 +114,11 @@ pub(super) const FACADE: &[(&str, &[&str], &str)] = &[
         "what has no report yet: only the thread that takes reports locks it",
     ),
     (
+        "src/backend/kafka/witness.rs",
+        &["Mutex"],
+        "what a test's bus was told; no part of what ships",
+    ),
+    (
         "src/backend/nats/connection.rs",
         &["Mutex"],
         "the control plane of a connection",

@@ -56,15 +56,66 @@ pub fn every_member_is_there(tree: &Tree) -> Vec<String> {
         }
     }
     for (path, _) in tree.files("verify/bugs/", ".patch") {
-        if !tree
-            .protocols()
-            .iter()
-            .any(|p| path.starts_with(&format!("verify/bugs/{p}-")))
+        let of_stages = path.starts_with(OF_STAGES);
+        if !of_stages
+            && !tree
+                .protocols()
+                .iter()
+                .any(|p| path.starts_with(&format!("verify/bugs/{p}-")))
         {
             found.push(format!("{path} is of no protocol"));
         }
     }
     found
+}
+
+/// Seeded bugs of stages, which are no protocol's.
+const OF_STAGES: &str = "verify/bugs/kafka-";
+
+/// What a seeded bug of a stage breaks is guaranteed somewhere, and the tests that are to catch it are there.
+pub fn bugs_of_stages_name_what_there_is(tree: &Tree) -> Vec<String> {
+    let mut found = Vec::new();
+    let guarantees = tree.text("src/docs/guarantees.md").unwrap_or_default();
+    for (path, patch) in tree.files(OF_STAGES, ".patch") {
+        for breaks in header(patch, "Breaks:") {
+            if !guarantees.contains(&format!("\n# {breaks}: ")) {
+                found.push(format!("{path} breaks `{breaks}`, which nobody guarantees"));
+            }
+        }
+        for catcher in header(patch, "Caught by:") {
+            let words: Vec<&str> = catcher.split_whitespace().collect();
+            let there = match words[..] {
+                ["test", test] => is_test_below(tree, "src", test),
+                ["broker", target, test] => {
+                    is_test_below(tree, &format!("integration/tests/{target}"), test)
+                }
+                _ => false,
+            };
+            if !there {
+                found.push(format!("{path}: there is no `{catcher}`"));
+            }
+        }
+    }
+    found
+}
+
+/// Whether the module that `test` is in, or one of those that it is nested in, has a test of its name.
+fn is_test_below(tree: &Tree, top: &str, test: &str) -> bool {
+    let mut parts: Vec<&str> = test.split("::").collect();
+    let name = format!("fn {}(", parts.pop().unwrap_or_default());
+    for depth in (0..=parts.len()).rev() {
+        let below = [&[top], &parts[..depth]].concat().join("/");
+        for path in [
+            format!("{below}.rs"),
+            format!("{below}/mod.rs"),
+            format!("{below}/main.rs"),
+        ] {
+            if tree.text(&path).is_some_and(|text| text.contains(&name)) {
+                return true;
+            }
+        }
+    }
+    false
 }
 
 /// Only the facade and what is the same in every world.

@@ -3,7 +3,6 @@
 //! It has limits of its own and depends on no rebalance: one that comes meanwhile is answered at once.
 
 use super::context::Happened;
-use super::handover::Handover;
 use super::{Commit, Poller};
 
 impl Poller {
@@ -14,7 +13,7 @@ impl Poller {
         while let Some(happened) = self.noted.take() {
             // It came before, and waits for an answer.
             if let Happened::Revoke { partitions, .. } = happened {
-                self.handovers.push(Handover::of_nothing(partitions));
+                self.leaving.begin_of_nothing(partitions);
             }
         }
         self.abandon_handovers();

@@ -102,6 +102,6 @@ impl Poller {
         let partition = commit.partition as i32;
         let owned = self.owned.get(&partition);
         owned.is_some_and(|owned| owned.epoch == commit.epoch)
-            || self.hands_over(partition, commit.epoch)
+            || self.leaving.has(partition, commit.epoch)
     }
 }

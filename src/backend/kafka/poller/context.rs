@@ -117,3 +117,45 @@ impl ConsumerContext for Context {
         self.noted.note(happened);
     }
 }
+
+#[cfg(test)]
+mod mock {
+    use super::*;
+    use rdkafka::ClientConfig;
+    use rdkafka::mocking::MockCluster;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    /// Whoever polls has to answer a rebalance, so a poll that waits for the answer waits for ever. On librdkafka's own mock of a cluster.
+    #[test]
+    fn a_rebalance_is_noted_and_not_waited_for() {
+        let cluster = MockCluster::new(1).expect("a cluster in this process");
+        cluster.create_topic("orders", 3, 1).expect("a topic");
+        let noted = Arc::new(Noted::default());
+        let context = Context {
+            noted: noted.clone(),
+            topic: "orders".into(),
+        };
+        let client: BaseConsumer<Context> = ClientConfig::new()
+            .set("bootstrap.servers", cluster.bootstrap_servers())
+            .set("group.id", "audit")
+            .create_with_context(context)
+            .expect("a client");
+        client.subscribe(&["orders"]).expect("a topic to read");
+        let (says, polled) = mpsc::channel();
+        let polls = move || {
+            loop {
+                let _ = client.poll(Duration::from_millis(20));
+                if let Some(Happened::Assign(partitions)) = noted.take() {
+                    client.unassign().expect("it is answered");
+                    noted.close();
+                    let _ = says.send(partitions);
+                    return;
+                }
+            }
+        };
+        crate::runtime::thread("polls", polls).expect("a thread");
+        let partitions = polled.recv_timeout(Duration::from_secs(30));
+        assert_eq!(partitions.as_deref(), Ok(&[0, 1, 2][..]), "still in a poll");
+    }
+}

@@ -1,4 +1,5 @@
-//! Hand-over: what is revoked, and how long its end waits for handlers.
+//! Hand-over: what is revoked, and how long its end waits for handlers. What waits for what is decided in
+//! [`leaving`](super::leaving); here the client is told.
 //!
 //! A partition that is revoked stays assigned while handlers still have something of it: it is paused, what they answer is committed,
 //! and when they are done, or the limit is over, it is un-assigned. Until then no other member has it. The thread polls all the
@@ -11,42 +12,12 @@
 //! | lost | void their answers, un-assign, and no commit: another may have it |
 //! | assigned while a hand-over waits | the hand-over is superseded: un-assigned before the new assignment, never after |
 
+use super::leaving::Handover;
 use super::{News, Poller, codes};
 use crate::events::BusEvent;
 use rdkafka::consumer::{Consumer as _, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
-/// Partitions on their way to others.
-pub(super) struct Handover {
-    /// Which rebalance revoked them. One that came later supersedes it.
-    rebalance: u64,
-    /// All of them, and their epochs.
-    partitions: BTreeMap<i32, u64>,
-    /// Those that the task has not released.
-    waiting: BTreeSet<i32>,
-    /// What is to be committed before they go.
-    committing: BTreeMap<i32, i64>,
-    until: Duration,
-}
-
-impl Handover {
-    /// One that has nothing to wait for.
-    pub(super) fn of_nothing(partitions: Vec<i32>) -> Self {
-        Self {
-            rebalance: 0,
-            partitions: partitions.into_iter().map(|at| (at, 0)).collect(),
-            waiting: BTreeSet::new(),
-            committing: BTreeMap::new(),
-            until: Duration::ZERO,
-        }
-    }
-
-    fn numbers(&self) -> Vec<i32> {
-        self.partitions.keys().copied().collect()
-    }
-}
 
 impl Poller {
     /// Gives back what was revoked, in its time.
@@ -75,68 +46,41 @@ impl Poller {
             return self.unassign(&partitions);
         }
         let _ = self.consumer.pause(&self.list(&partitions));
-        let limit = self.options.hand_over_limit;
-        self.handovers.push(Handover {
-            rebalance: self.rebalances,
-            waiting: ours.keys().copied().collect(),
-            partitions: ours,
-            committing: BTreeMap::new(),
-            until: self.now() + limit,
-        });
+        let until = self.now() + self.options.hand_over_limit;
+        self.leaving.begin(self.rebalances, ours, until);
     }
 
     /// Nothing of it is handled here any more.
     pub(super) fn release(&mut self, partition: i32, epoch: u64, commit: Option<u64>) {
-        let mut handovers = self.handovers.iter_mut();
-        let handover =
-            handovers.find(|handover| handover.partitions.get(&partition) == Some(&epoch));
-        let Some(handover) = handover else {
-            return;
-        };
-        if !handover.waiting.remove(&partition) {
-            return;
-        }
-        if let Some(offset) = commit {
-            handover.committing.insert(partition, offset as i64);
-        }
-        if handover.waiting.is_empty() {
-            let places = std::mem::take(&mut handover.committing);
-            self.commit_places(&places);
-        }
+        let places = self.leaving.release(partition, epoch, commit);
+        self.commit_places(&places);
     }
 
     /// Un-assigns what nobody waits for any more.
     pub(super) fn attend_handovers(&mut self) {
-        let now = self.now();
-        let is_due = |handover: &mut Handover| handover.waiting.is_empty() || handover.until <= now;
-        let due: Vec<_> = self.handovers.extract_if(.., is_due).collect();
-        for handover in due {
-            if !handover.waiting.is_empty() {
-                self.tell_lost(&handover.waiting, "handlers were not done in time");
-            }
-            self.void(&handover.partitions);
-            self.unassign(&handover.numbers());
+        for handover in self.leaving.due(self.now()) {
+            self.give(&handover, "handlers were not done in time");
         }
     }
 
     /// An assignment has come, or the end: what was to be un-assigned later is un-assigned now, before it could take anything newer
     /// away.
     pub(super) fn abandon_handovers(&mut self) {
-        for handover in std::mem::take(&mut self.handovers) {
+        for handover in self.leaving.all() {
             let (now, then) = (self.rebalances, handover.rebalance);
             tracing::debug!(topic = %self.topic, now, then, "a hand-over was superseded");
-            self.tell_lost(
-                &handover.waiting,
+            self.give(
+                &handover,
                 "another assignment came before handlers were done",
             );
-            self.void(&handover.partitions);
-            self.unassign(&handover.numbers());
         }
     }
 
-    pub(super) fn hands_over(&self, partition: i32, epoch: u64) -> bool {
-        let mut handovers = self.handovers.iter();
-        handovers.any(|handover| handover.partitions.get(&partition) == Some(&epoch))
+    /// Lets go of it. What has waited until now is lost, for this `reason`.
+    fn give(&mut self, handover: &Handover, reason: &str) {
+        self.tell_lost(&handover.waiting, reason);
+        self.void(&handover.partitions);
+        self.unassign(&handover.numbers());
     }
 
     pub(super) fn tell_lost<'p>(

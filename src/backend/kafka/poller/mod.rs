@@ -15,6 +15,8 @@ mod commit;
 mod context;
 mod gone;
 mod handover;
+mod leaving;
+mod steer;
 mod sure;
 mod wire;
 
@@ -29,7 +31,7 @@ use crate::protocol::sync::Mutex;
 use assign::Waiting;
 use client::Client;
 use context::{Context, Happened, Noted};
-use handover::Handover;
+use leaving::Leaving;
 use rdkafka::TopicPartitionList;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -47,10 +49,6 @@ pub(super) use wire::{Assigned, Commit, Fetched, News, Order, Reply, Wire};
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// As many records are taken before orders are looked at again.
 const BATCH: usize = 256;
-/// As many deliveries are held ready, at most, and half of it is where a consumer that was paused goes on.
-const AHEAD: usize = 1024;
-/// The same in bytes.
-const AHEAD_BYTES: usize = 4 << 20;
 
 /// What a thread is started with.
 pub(super) struct Start {
@@ -85,7 +83,7 @@ struct Poller {
     group: Arc<str>,
     epochs: Arc<Mutex<u64>>,
     owned: BTreeMap<i32, Owned>,
-    handovers: Vec<Handover>,
+    leaving: Leaving,
     assigning: Option<Waiting>,
     /// Counts what was assigned and revoked.
     rebalances: u64,
@@ -103,6 +101,14 @@ struct Poller {
     sure: Sure,
     /// Whose marks these are.
     member: u64,
+}
+
+/// What came of looking once.
+enum Turn {
+    Busy,
+    /// There was nothing to do.
+    Idle,
+    Close(Vec<Commit>),
 }
 
 /// A partition that is ours.
@@ -169,7 +175,7 @@ impl Start {
             group: self.group,
             epochs: self.epochs,
             owned: BTreeMap::new(),
-            handovers: Vec::new(),
+            leaving: Leaving::default(),
             assigning: None,
             rebalances: 0,
             starts,
@@ -186,31 +192,40 @@ impl Start {
 impl Poller {
     fn run(mut self) {
         loop {
-            let mut busy = false;
-            let begun = self.now();
-            while let Some(order) = self.wire.orders.pop() {
-                busy = true;
-                if let Order::Close(commits) = order {
-                    return self.close(&commits);
-                }
-                self.obey(order);
-            }
-            let fetched = self.fetch();
-            busy |= fetched > 0;
-            while let Some(happened) = self.noted.take() {
-                busy = true;
-                self.take(happened);
-            }
-            self.owned.values_mut().for_each(|owned| owned.anew = false);
-            self.attend_handovers();
-            self.attend_assignment();
-            self.steer();
-            // Behind an assignment that waits the client may have more to tell: that it is lost.
-            self.attend_sure(begun, fetched < BATCH && self.assigning.is_none());
-            if !busy {
-                thread::park_timeout(LOOK_EVERY);
+            match self.turn() {
+                Turn::Busy => {}
+                Turn::Idle => thread::park_timeout(LOOK_EVERY),
+                Turn::Close(commits) => return self.close(&commits),
             }
         }
+    }
+
+    /// Looks once at all there is to do. Waits for nothing but brokers.
+    fn turn(&mut self) -> Turn {
+        let mut turn = Turn::Idle;
+        let begun = self.now();
+        while let Some(order) = self.wire.orders.pop() {
+            turn = Turn::Busy;
+            if let Order::Close(commits) = order {
+                return Turn::Close(commits);
+            }
+            self.obey(order);
+        }
+        let fetched = self.fetch();
+        if fetched > 0 {
+            turn = Turn::Busy;
+        }
+        while let Some(happened) = self.noted.take() {
+            turn = Turn::Busy;
+            self.take(happened);
+        }
+        self.owned.values_mut().for_each(|owned| owned.anew = false);
+        self.attend_handovers();
+        self.attend_assignment();
+        self.steer();
+        // Behind an assignment that waits the client may have more to tell: that it is lost.
+        self.attend_sure(begun, fetched < BATCH && self.assigning.is_none());
+        turn
     }
 
     fn now(&self) -> Duration {
@@ -338,22 +353,6 @@ impl Poller {
         }
     }
 
-    /// Pauses late and goes on early.
-    fn steer(&mut self) {
-        let full = self.ahead >= AHEAD || self.ahead_bytes >= AHEAD_BYTES;
-        let room = self.ahead < AHEAD / 2 && self.ahead_bytes < AHEAD_BYTES / 2;
-        let ours: Vec<_> = self.owned.keys().copied().collect();
-        if full && !self.paused && !ours.is_empty() {
-            self.paused = true;
-            // What the client had fetched is gone, and its ends with it.
-            self.forget_ends();
-            let _ = self.consumer.pause(&self.list(&ours));
-        } else if room && self.paused {
-            self.paused = false;
-            let _ = self.consumer.resume(&self.list(&ours));
-        }
-    }
-
     fn list(&self, partitions: &[i32]) -> TopicPartitionList {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
@@ -361,29 +360,7 @@ impl Poller {
         }
         list
     }
-
-    fn forget_ends(&mut self) {
-        for owned in self.owned.values_mut() {
-            owned.seen_end = false;
-        }
-    }
-
-    /// The log ended there, and all before was taken: a marker, or what was deleted, is nothing to wait for.
-    fn at_end(&mut self, ends: Vec<(i32, i64)>) {
-        for (partition, end) in ends {
-            let Some(owned) = self.owned.get_mut(&partition) else {
-                continue;
-            };
-            if owned.seen_end && !owned.anew && owned.next.is_none_or(|next| next < end) {
-                self.wire.fetched.push(Fetched::End {
-                    partition: partition as u32,
-                    epoch: owned.epoch,
-                    seen: owned.next.map(|next| next as u64),
-                    offset: end as u64,
-                });
-                owned.next = Some(end);
-                self.wire.task.wake();
-            }
-        }
-    }
 }
+
+#[cfg(test)]
+mod mock;
