@@ -7,7 +7,8 @@
 //!
 //! What was done comes again only if the broker cannot know it: the bus lost its session in between, or the partition was
 //! taken away before what was done could be committed, and the history says so; or the process stood still while its handler ran,
-//! for so long that the partition had a new owner, who has the envelope too, before the handler ended.
+//! for so long that the partition had a new owner, who has the envelope too, before the handler ended; or in the second after, so that
+//! the broker had not heard of it.
 //!
 //! Where commits are seen at the broker, what a new owner is given is held against them. What was done and not committed when the
 //! process stood still, or was told that it had lost its partitions, comes again; and so does what was done behind an envelope that
@@ -60,7 +61,7 @@ fn handed_out_again(
     now: &Delivery<'_>,
 ) -> Option<Cause> {
     let settled = before.settled.filter(|&(line, _)| line < now.line);
-    let done = before.done().is_some_and(|line| line < now.line);
+    let done = before.done().filter(|&line| line < now.line);
     // What it told the broker may not have arrived.
     let cut = index.cut(before.deliver.bus, before.line, now.line);
     if now.deliver.epoch > before.deliver.epoch {
@@ -69,12 +70,14 @@ fn handed_out_again(
         let past = committed.past(index, before, now);
         // Its last commit was still to come.
         let uncommitted = past == Some(false) && index.stood_still(bus, before.line, now.line);
-        let excused = cut || froze || uncommitted || index.rebalanced(before, now);
+        // Nor does a broker that is told of each have it at once.
+        let unsent = done.is_some_and(|end| index.stood_still_at_once(bus, end, now.line));
+        let excused = cut || froze || uncommitted || unsent || index.rebalanced(before, now);
         return match done {
             _ if past == Some(true) => None,
-            false => Some(Cause::NewOwner),
-            true if excused => Some(Cause::NewOwnerAfterAck),
-            true => committed.behind_a_gap(now).then_some(Cause::BehindAGap),
+            None => Some(Cause::NewOwner),
+            Some(_) if excused => Some(Cause::NewOwnerAfterAck),
+            Some(_) => committed.behind_a_gap(now).then_some(Cause::BehindAGap),
         };
     }
     match (before.deliver.attempt, now.deliver.attempt) {
@@ -82,7 +85,7 @@ fn handed_out_again(
         (_, attempt) => match settled {
             Some((_, Settled::Nack)) => Some(Cause::Nack),
             _ if attempt.is_none_or(|attempt| attempt < 2) => None,
-            _ if done => cut.then_some(Cause::RedeliveredAfterAck),
+            _ if done.is_some() => cut.then_some(Cause::RedeliveredAfterAck),
             _ => Some(Cause::Redelivered),
         },
     }

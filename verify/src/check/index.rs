@@ -8,6 +8,9 @@ use crate::history::{
 };
 use std::collections::{BTreeMap, HashMap};
 
+/// In nanoseconds: so long after it was told the bus, what a broker is to hear may still be in the process.
+const LAST_MOMENT: u64 = 1_000_000_000;
+
 /// How a publish ended.
 #[derive(Clone, Copy)]
 pub(super) enum Outcome<'h> {
@@ -157,6 +160,17 @@ impl<'h> Index<'h> {
     pub(super) fn stood_still(&self, bus: u32, after: usize, before: usize) -> bool {
         let freezes = self.freezes.get(&bus).map_or(&[][..], Vec::as_slice);
         (freezes.iter()).any(|&(begin, _)| after < begin && begin < before)
+    }
+
+    /// Whether the process of a bus stood still in the moment after `after`, and before `before`: what it had told its broker last may not
+    /// have left it.
+    pub(super) fn stood_still_at_once(&self, bus: u32, after: usize, before: usize) -> bool {
+        let entries = &self.history.entries;
+        let at = |line| entries[entries.partition_point(|entry| entry.line < line)].at;
+        let freezes = self.freezes.get(&bus).map_or(&[][..], Vec::as_slice);
+        freezes.iter().any(|&(begin, _)| {
+            after < begin && begin < before && at(begin).saturating_sub(at(after)) <= LAST_MOMENT
+        })
     }
 
     /// Whether the partition is said to have changed hands between two deliveries of it: by anybody, or by the bus that had it. That

@@ -124,7 +124,7 @@ pub enum Cause {
     /// The partition has another owner, and it was not done.
     NewOwner,
     /// The same, though its handler had acked it: the ack was lost with the session, or the partition was taken away
-    /// before it could be committed.
+    /// before it could be committed, or its process stood still before the ack had left it.
     NewOwnerAfterAck,
     /// The same, though its handler had acked it: something before it in its partition was not done when the owner changed, and
     /// what is done behind that cannot be committed.
