@@ -1,9 +1,11 @@
 //! The seeded bugs as files: what can be said of them without running one. `verify bugs` runs them.
 
 use clearway_models::models;
-use clearway_verify::bugs::{self, Bug, stages};
+use clearway_verify::bugs::stages::{StageBug, StageReport, Stages};
+use clearway_verify::bugs::{self, Bug, Cell, stages};
 use clearway_verify::child::Checker;
 use clearway_verify::protocol::SPECS;
+use clearway_verify::report::{self, Report, terminal};
 use clearway_verify::tree::Tree;
 use std::collections::BTreeSet;
 use std::fs;
@@ -73,4 +75,44 @@ fn every_invariant_is_broken_by_some_bug() {
         idle.is_empty(),
         "no seeded bug shows that these models can fail: {idle:?}"
     );
+}
+
+/// Where bugs of stages are not run nobody takes them for killed.
+#[test]
+fn what_is_not_run_is_said_to_be_not_run() {
+    let seeded = stages::load(&Tree::of_this_build()).unwrap();
+    let elsewhere = terminal::elsewhere(&seeded);
+    for bug in &seeded {
+        let line = elsewhere.lines().find(|line| line.contains(&bug.name));
+        let line = line.unwrap_or_else(|| panic!("{} is not listed", bug.name));
+        assert!(line.contains("not run here: needs"), "{line}");
+    }
+    let broker = seeded.iter().find(|bug| bug.in_short().1);
+    let bug = broker.expect("some need a broker").clone();
+    let cells = bug.caught_by.iter().map(|c| (c.clone(), Cell::NotRun));
+    let report = StageReport {
+        cells: cells.collect(),
+        bug,
+    };
+    assert!(report.is_not_run() && !report.is_caught() && report.complaint().is_none());
+    let one = Stages {
+        bugs: vec![report],
+        ..Stages::default()
+    };
+    let told = terminal::stages(&one);
+    assert!(
+        told.contains(stages::NO_BROKER) && told.contains("0 of 1"),
+        "{told}"
+    );
+    assert!(!told.contains("killed"), "{told}");
+    let report = Report {
+        elsewhere: seeded.iter().map(StageBug::in_short).collect(),
+        ..Report::default()
+    };
+    let open = report::not_verified(&report);
+    let said = open
+        .iter()
+        .find(|open| open.what == "seeded bugs of Kafka's stages");
+    let why = &said.expect("the report says so").why;
+    assert!(why.contains(&format!("{} patches", seeded.len())), "{why}");
 }
