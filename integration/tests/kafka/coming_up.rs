@@ -27,9 +27,15 @@ fn cluster() -> Result<Cluster> {
     Ok(cluster)
 }
 
+fn options(cluster: &Cluster) -> Result<Options> {
+    Ok(Options::from_url(&format!(
+        "kafka://{}",
+        cluster.bootstrap_servers()
+    ))?)
+}
+
 async fn bus(cluster: &Cluster, request: Duration) -> Result<Bus> {
-    let options = Options::from_url(&format!("kafka://{}", cluster.bootstrap_servers()))?;
-    let options = options.request_timeout(request);
+    let options = options(cluster)?.request_timeout(request);
     Ok(setup::builder(options).connect().await?)
 }
 
@@ -113,5 +119,33 @@ async fn stays(says: Says, times: usize, request: Duration) -> Result<()> {
             bail!("it began anew: {reason}");
         }
     }
+    Ok(())
+}
+
+/// The broker takes no commit while members come and go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_closing_member_has_done_is_committed_though_its_group_rebalances() -> Result<()> {
+    let cluster = cluster()?;
+    // It commits when it has to, and only then.
+    let seldom = options(&cluster)?.commit_every(PATIENCE * 10);
+    let first = setup::builder(seldom).connect().await?;
+    first.configure(theirs()).await?;
+    let topic = first.raw_topic(TOPIC)?;
+    let mut told = subscribed(&topic).await?;
+    topic.publish(&Bytes::from_static(b"one")).await?;
+    ensure!(timeout(PATIENCE, told.recv()).await? == Some("one".into()));
+    let says = Says::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS;
+    cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[says; 4]);
+    drop(topic);
+    ensure!(first.close(CLOSE).await.drained);
+
+    let next = bus(&cluster, PATIENCE).await?;
+    next.configure(theirs()).await?;
+    let topic = next.raw_topic(TOPIC)?;
+    let mut told = subscribed(&topic).await?;
+    topic.publish(&Bytes::from_static(b"two")).await?;
+    ensure!(timeout(PATIENCE, told.recv()).await? == Some("two".into()));
+    drop(topic);
+    next.close(CLOSE).await;
     Ok(())
 }

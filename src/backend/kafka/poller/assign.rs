@@ -108,9 +108,14 @@ impl Poller {
 
     /// What was assigned and waits for its place is not taken any more.
     pub(super) fn answer_with_nothing(&mut self) {
-        if self.assigning.take().is_some()
-            && let Err(error) = self.answer(&TopicPartitionList::new())
-        {
+        if self.assigning.take().is_some() {
+            self.take_nothing();
+        }
+    }
+
+    /// Takes nothing of what is assigned.
+    pub(super) fn take_nothing(&mut self) {
+        if let Err(error) = self.answer(&TopicPartitionList::new()) {
             self.not_taken(codes::failure(&error));
         }
     }

@@ -1,24 +1,58 @@
 //! The end of a consumer: a last commit that is waited for, and the group is left.
 //!
-//! It has limits of its own and depends on no rebalance: one that comes meanwhile is answered at once.
+//! It has limits of its own and depends on no rebalance. One that comes meanwhile is answered when the broker has the commit: it takes
+//! none while members come and go, and what goes to another before it has it is done again there.
 
 use super::context::Happened;
-use super::{Commit, Poller};
+use super::{BATCH, Commit, Poller};
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::Duration;
+
+/// How long the broker may refuse the last commit.
+const LIMIT: Duration = Duration::from_secs(3);
+/// Between two tries.
+const AGAIN: Duration = Duration::from_millis(50);
 
 impl Poller {
     /// Commits for the last time, leaves the group and ends the client.
     pub(super) fn close(mut self, commits: &[Commit]) {
-        self.commit(commits);
-        self.noted.close();
-        while let Some(happened) = self.noted.take() {
-            // It came before, and waits for an answer.
-            if let Happened::Revoke { partitions, .. } = happened {
-                self.leaving.begin_of_nothing(partitions);
+        let mut left = self.current(commits);
+        let until = self.now() + LIMIT;
+        loop {
+            left = self.commit_places(&left);
+            if left.is_empty() || self.gone || self.now() >= until {
+                break;
             }
+            thread::park_timeout(AGAIN);
+            self.hear_the_rest(&mut left);
         }
+        self.noted.close();
+        self.hear_the_rest(&mut left);
         self.abandon_handovers();
         self.answer_with_nothing();
         // Its drop leaves the group and waits for that.
         drop(self.consumer);
+    }
+
+    /// Lets the client tell what it has to. What it has fetched is the next owner's.
+    fn hear_the_rest(&mut self, left: &mut BTreeMap<i32, i64>) {
+        for _ in 0..BATCH {
+            if self.consumer.poll(Duration::ZERO).is_none() {
+                break;
+            }
+        }
+        while let Some(happened) = self.noted.take() {
+            match happened {
+                Happened::Assign(_) => self.take_nothing(),
+                Happened::Revoke { partitions, lost } => {
+                    if lost {
+                        left.retain(|at, _| !partitions.contains(at));
+                    }
+                    self.leaving.begin_of_nothing(partitions);
+                }
+                Happened::Nothing | Happened::AtEnd(_) => {}
+            }
+        }
     }
 }

@@ -19,6 +19,12 @@ const LIMIT: Duration = Duration::from_secs(1);
 impl Poller {
     /// Commits what is of an epoch that is not over.
     pub(super) fn commit(&mut self, commits: &[Commit]) {
+        let places = self.current(commits);
+        self.commit_places(&places);
+    }
+
+    /// What of it is of an epoch that is not over.
+    pub(super) fn current(&self, commits: &[Commit]) -> BTreeMap<i32, i64> {
         let (current, over): (Vec<&Commit>, Vec<&Commit>) =
             commits.iter().partition(|commit| self.is_current(commit));
         if !over.is_empty() {
@@ -27,13 +33,13 @@ impl Poller {
         }
         let places = current.into_iter();
         let places = places.map(|commit| (commit.partition as i32, commit.offset as i64));
-        self.commit_places(&places.collect());
+        places.collect()
     }
 
-    /// Commits, and tells the task what the broker has.
-    pub(super) fn commit_places(&mut self, places: &BTreeMap<i32, i64>) {
+    /// Commits, and tells the task what the broker has. Gives what it does not have.
+    pub(super) fn commit_places(&mut self, places: &BTreeMap<i32, i64>) -> BTreeMap<i32, i64> {
         if places.is_empty() {
-            return;
+            return BTreeMap::new();
         }
         let numbers: Vec<_> = places.keys().copied().collect();
         let has = self.has_taken(places, &numbers);
@@ -45,11 +51,12 @@ impl Poller {
             Err(failure) => (BTreeMap::new(), failure),
         };
         self.committed.extend(has.keys());
-        self.tell_committed(
-            places,
-            |partition, offset| has.get(&partition).is_some_and(|has| *has >= offset),
-            &failure,
-        );
+        let is_taken = |at: i32, offset: i64| has.get(&at).is_some_and(|has| *has >= offset);
+        self.tell_committed(places, is_taken, &failure);
+        let left = places
+            .iter()
+            .filter(|(at, offset)| !is_taken(**at, **offset));
+        left.map(|(at, offset)| (*at, *offset)).collect()
     }
 
     /// Commits, and says what the broker has then.
