@@ -27,11 +27,10 @@ fn cluster() -> Result<Cluster> {
     Ok(cluster)
 }
 
+/// Options of a member that is missed soon.
 fn options(cluster: &Cluster) -> Result<Options> {
-    Ok(Options::from_url(&format!(
-        "kafka://{}",
-        cluster.bootstrap_servers()
-    ))?)
+    let url = format!("kafka://{}", cluster.bootstrap_servers());
+    Ok(Options::from_url(&url)?.set("session.timeout.ms", "6000")?)
 }
 
 async fn bus(cluster: &Cluster, request: Duration) -> Result<Bus> {
