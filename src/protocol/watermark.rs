@@ -16,8 +16,8 @@
 //!
 //! # States
 //!
-//! Deliveries are numbered. A ring has a slot for each number in the window and one more, and as many as make a power of two, since
-//! finding a slot by division took a fifth of the time: its position, and a word that says
+//! Deliveries are numbered. A ring has a slot for each number in the window and one more, and as many as make a power of two, so that a slot
+//! is found without a division: its position, and a word that says
 //! whose number it is and whether that one is settled. `low` is the one truth: the first number that is not
 //! settled, and a bit for retired. Who settles marks its slot and then moves `low` over every settled slot it
 //! finds, its own and others', so nobody waits for a slower thread.

@@ -15,8 +15,8 @@ use crate::error::{Failure, FailureKind, SubscribeError, Unsupported};
 use serde_json::Value;
 use std::time::Duration;
 
-/// As many deliveries of one partition are held ready, at most. Each pull costs the server something: half as many cost a tenth of
-/// the throughput.
+/// As many deliveries of one partition are held ready, at most. Each pull costs the server something: with half of it a tenth of the
+/// throughput was lost.
 const BATCH_MAX: usize = 1024;
 /// The same in bytes, for all partitions of a subscription.
 const BATCH_BYTES: usize = 16 << 20;
