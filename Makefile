@@ -12,7 +12,7 @@ CARGO := cargo
 # The root package's features that need no broker to compile. `kafka` compiles librdkafka.
 FEATURES := --features nats,kafka,throttle,tower
 
-.PHONY: help verify test check models bugs bugs-brokers race integration runs bench \
+.PHONY: help verify test check models bugs bugs-brokers race integration runs tls bench \
 	tools fmt clippy doc rust-version deny
 
 help: ## This list
@@ -44,6 +44,10 @@ integration: tools ## The tests against real brokers, in containers
 
 runs: tools ## The runs that take their time: groups on Kafka whose processes are killed and frozen, or come and go
 	@integration/run.sh --test kafka_runs -- --ignored --skip process_of_a_group --test-threads 1
+
+tls: tools ## Kafka over TLS with a login: librdkafka is built with OpenSSL, whose headers have to be here
+	@pkg-config --exists openssl || { echo "missing: OpenSSL's headers or pkg-config (Debian: apt-get install libssl-dev pkg-config)" >&2; exit 1; }
+	@integration/run.sh --features kafka-tls --test kafka_tls
 
 bench: tools ## Beside what they replace, as ratios with their targets
 	@status=0; $(CARGO) bench $(FEATURES) || status=$$?; integration/bench.sh || status=$$?; exit $$status

@@ -1,4 +1,4 @@
-//! Kafka, as only Kafka is: options, publishes, topics, groups, rebalances. One broker for all of them.
+//! Kafka, as only Kafka is: options, publishes, topics, groups, rebalances. One broker for most of them.
 
 #[path = "kafka/admin.rs"]
 mod admin;
@@ -6,6 +6,10 @@ mod admin;
 mod coming_up;
 #[path = "kafka/connect.rs"]
 mod connect;
+#[path = "kafka/denied.rs"]
+mod denied;
+#[path = "kafka/full.rs"]
+mod full;
 #[path = "kafka/groups.rs"]
 mod groups;
 #[path = "kafka/publish.rs"]

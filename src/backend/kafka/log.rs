@@ -37,8 +37,10 @@ impl Trouble {
         };
         tracing::warn!(target: "clearway::kafka", %error, "{reason}");
         let mut last = self.0.lock();
-        // That a login was refused says more than that the connection is down since.
-        if !last.as_ref().is_some_and(|(known, _)| is_refusal(*known)) {
+        // That a login was refused says more than that the connection is down since, and that all brokers are down does not say why.
+        let stays =
+            |(known, _): &(Code, Failure)| is_refusal(*known) || code == Code::AllBrokersDown;
+        if !last.as_ref().is_some_and(stays) {
             let failure = Failure::new(codes::kind_of(code), reason.to_owned());
             *last = Some((code, failure));
         }
@@ -88,5 +90,14 @@ mod tests {
         trouble.clear();
         trouble.note(&KafkaError::Global(Code::AllBrokersDown), "1/1 down");
         assert!(trouble.refusal().is_none(), "it has got in since");
+    }
+
+    #[test]
+    fn why_a_broker_is_not_reached_stays_when_all_are_down() {
+        let trouble = Trouble::default();
+        trouble.note(&KafkaError::Global(Code::AllBrokersDown), "1/1 down");
+        trouble.note(&KafkaError::Global(Code::SSL), "not trusted");
+        trouble.note(&KafkaError::Global(Code::AllBrokersDown), "1/1 down");
+        assert_eq!(trouble.last().expect("noted").to_string(), "not trusted");
     }
 }
