@@ -21,6 +21,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 /// Between two tries.
 const AGAIN: Duration = Duration::from_millis(50);
+/// How often it is looked whether the broker does not let us, while the group's coordinator is waited for.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 type Client = BaseConsumer<Context>;
 
@@ -32,7 +34,10 @@ pub(super) fn begin(consumer: &Client, start: &Start) -> Result<BTreeMap<i32, i6
         partitions_of(consumer, topic, limit)
     })?;
     let of_group = group_limit(limit);
-    let ask = || committed(consumer, topic, &partitions, of_group);
+    let ask = || {
+        let committed = committed(consumer, topic, &partitions, limit.min(LOOK_EVERY));
+        committed.map_err(|failure| refusal(consumer).unwrap_or(failure))
+    };
     if !again(host, of_group, spreads, ask)?.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -103,6 +108,19 @@ fn partitions_of(consumer: &Client, topic: &str, limit: Duration) -> Result<Vec<
 fn trouble(consumer: &Client, failure: &Failure) -> Failure {
     let told = consumer.context().noted.trouble.refusal();
     told.unwrap_or_else(|| failure.clone())
+}
+
+/// What the broker does not let us do. A client that is asked for its group's place goes on asking whoever refuses, and tells that where it
+/// tells of records; before it has subscribed there are none to lose.
+fn refusal(consumer: &Client) -> Option<Failure> {
+    loop {
+        if let Err(error) = consumer.poll(AGAIN)? {
+            let failure = codes::failure(&error);
+            if failure.kind() == FailureKind::Unauthorized {
+                return Some(failure);
+            }
+        }
+    }
 }
 
 /// What the group has committed, in partitions where it has.
