@@ -58,7 +58,7 @@ const LOOK_AT_CLOCK_EVERY: u32 = 64;
 /// How long the broker may take to say how far behind a group is.
 const LAG_LIMIT: Duration = Duration::from_secs(1);
 /// After so many submissions workers are told, also when there are more to come.
-const ANNOUNCE_EVERY: usize = 32;
+const ANNOUNCE_EVERY: usize = 128;
 
 pub(super) struct Intake {
     core: Arc<Core<Any>>,
