@@ -14,6 +14,7 @@
 //! What only a backend's stages can get wrong is no protocol's, and no model sees it: such bugs are [`stages`]' own.
 
 mod cache;
+mod lock;
 mod matrix;
 mod patch;
 pub mod stages;

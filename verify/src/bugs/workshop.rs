@@ -77,15 +77,7 @@ impl Workshop {
 
     /// Waits until no other `verify` builds or runs the bugs of this checkout.
     pub(super) fn lock(&self, progress: &Progress) -> Result<File, WorkshopError> {
-        let path = self.folder.join("lock");
-        let fail = |error| WorkshopError::File(path.clone(), error);
-        fs::create_dir_all(&self.folder).map_err(fail)?;
-        let file = File::create(&path).map_err(fail)?;
-        if file.try_lock().is_err() {
-            progress.step("waiting for another `verify` that runs the seeded bugs");
-            file.lock().map_err(fail)?;
-        }
-        Ok(file)
+        super::lock::lock(&self.folder, "the seeded bugs", progress)
     }
 
     /// Generates and builds the programs of `protocols` with `bugs`, each with its patched source.

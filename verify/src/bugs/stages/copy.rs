@@ -4,6 +4,7 @@
 
 use super::patch::Catcher;
 use super::verdict;
+use crate::bugs::lock::lock;
 use crate::bugs::matrix::Cell;
 use crate::bugs::workshop::{WorkshopError, built_in, write};
 use crate::child::{self, Ended, NoAnswer};
@@ -49,15 +50,7 @@ impl Copy {
 
     /// Waits until no other `verify` has the copy.
     pub(super) fn lock(&self, progress: &Progress) -> Result<File, WorkshopError> {
-        let path = self.folder.join("lock");
-        let fail = |error| WorkshopError::File(path.clone(), error);
-        fs::create_dir_all(&self.folder).map_err(fail)?;
-        let file = File::create(&path).map_err(fail)?;
-        if file.try_lock().is_err() {
-            progress.step("waiting for another `verify` that runs the bugs of stages");
-            file.lock().map_err(fail)?;
-        }
-        Ok(file)
+        lock(&self.folder, "the bugs of stages", progress)
     }
 
     /// Makes it like the tree. What is like it already keeps its time, and is not built again.
