@@ -81,6 +81,11 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// What its models check.
+    pub fn invariants(&self) -> Vec<&'static str> {
+        self.loom.iter().map(|model| model.invariant).collect()
+    }
+
     /// Runs the models of `invariant`, or all, or the spec.
     fn run(&self, checker: Checker, invariant: &str, depth: Depth) -> Vec<Run> {
         let (models, explore): (_, fn(&Model, Depth) -> Vec<Run>) = match checker {

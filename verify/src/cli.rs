@@ -3,6 +3,7 @@
 mod bugs;
 pub mod history;
 mod list;
+pub(crate) mod own;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -21,10 +22,14 @@ struct Arguments {
 enum Command {
     /// Runs everything that needs no broker and writes the report.
     Run(run::Arguments),
-    /// Judges a recorded history. Fails if something in it does not hold.
+    /// Judges a recorded history. Fails with 1 if something in it does not hold, with 2 if it is no history.
     History {
         /// The history, JSON lines.
-        file: PathBuf,
+        #[arg(required_unless_present = "format")]
+        file: Option<PathBuf>,
+        /// Instead: prints the format that it has to have.
+        #[arg(long)]
+        format: bool,
     },
     /// Runs the seeded bugs: who catches which. With a name, shows how it is caught.
     Bugs(bugs::Arguments),
@@ -43,7 +48,11 @@ pub fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(arguments) => run::run(&arguments),
         Command::List => list::run(),
-        Command::History { file } => history::run(&file),
+        Command::History {
+            file: Some(file),
+            format: false,
+        } => return history::run(&file),
+        Command::History { .. } => return history::print_format(),
         Command::Bugs(arguments) => bugs::run(&arguments),
         Command::Child { args } => Ok(crate::child::serve(&crate::child::originals(), &args)),
     };

@@ -7,10 +7,14 @@
 //! * [`recorder`]: records the calls of a workload.
 //! * [`check`]: the properties of a history.
 //! * [`bugs`]: the seeded bugs and who catches them.
+//! * [`own`]: the same for protocols that are not Clearway's.
 
 // Spec files say `clearway_verify::...`, so that they also compile inside the crate that is
 // generated for the seeded bugs.
 extern crate self as clearway_verify;
+
+#[doc(hidden)]
+pub use clearway_models;
 
 pub mod bugs;
 pub mod check;
@@ -19,8 +23,10 @@ pub mod cli;
 pub mod conformance;
 pub mod history;
 pub mod linear;
+pub mod own;
 pub mod protocol;
 pub mod recorder;
 pub mod report;
+pub mod survey;
 pub mod tree;
 pub mod work;

@@ -10,8 +10,11 @@ pub use unverified::{NotVerified, not_verified};
 
 use crate::bugs::Matrix;
 use crate::protocol::Checked;
+use crate::survey::Depth;
+use crate::work;
 use clearway_models::registry::{Run, Site, Verdict};
 use serde::{Deserialize, Serialize};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The version of the JSON report. It changes when a field changes its meaning.
 pub const VERSION: u32 = 1;
@@ -21,6 +24,8 @@ pub const VERSION: u32 = 1;
 pub struct Report {
     /// [`VERSION`] when it was made.
     pub version: u32,
+    /// Whose protocols they are: `Clearway`, or a name of [somebody else's](crate::own).
+    pub name: String,
     /// How deep it went: `quick`, `standard`, `deep`.
     pub depth: String,
     /// When, in seconds since 1970.
@@ -245,6 +250,19 @@ impl HotPath {
 }
 
 impl Report {
+    /// A report of nothing yet, on the protocols of `name`.
+    pub fn new(name: &str, depth: Depth) -> Self {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            version: VERSION,
+            name: name.to_owned(),
+            depth: depth.name().to_owned(),
+            at: since_1970.map_or(0, |since| since.as_secs()),
+            cores: work::workers(),
+            ..Self::default()
+        }
+    }
+
     /// Everything that is wrong, part by part.
     pub fn find_complaints(&self) -> Vec<String> {
         let mut complaints: Vec<String> = self

@@ -92,8 +92,8 @@ impl Cache {
 
 fn common(tree: &Tree) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let models = tree.root().join("models/src");
-    let verify = tree.root().join("verify/src");
+    let models = tree.clearway().join("models/src");
+    let verify = tree.clearway().join("verify/src");
     for path in [
         models.join("engine"),
         models.join("sync"),

@@ -2,12 +2,11 @@
 
 use super::cache::{Cache, Key};
 use super::patch::Bug;
-use super::workshop::{Workshop, WorkshopError, has_spec};
-use crate::child::{self, ALL, Checker, NoAnswer, ORIGINAL};
+use super::workshop::{Workshop, WorkshopError};
+use crate::child::{self, ALL, Checker, NoAnswer, ORIGINAL, Subject};
 use crate::tree::Tree;
 use crate::work::{self, Progress};
-use clearway_models::models;
-use clearway_models::registry::{Model, Run, Step, Verdict};
+use clearway_models::registry::{Run, Step, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -79,11 +78,11 @@ impl Cell {
         )
     }
 
-    /// What the runs of a bug say about `invariant`, or about any of the protocol's.
+    /// What the runs of a bug say about `invariant`, or about any of the protocol's `promises`.
     ///
     /// A spec names the first promise that its search found broken, which may be a consequence of
     /// what the bug breaks. So it may name any invariant of the protocol, but it has to name one.
-    fn judge(runs: Result<Vec<Run>, NoAnswer>, invariant: &str) -> Self {
+    fn judge(runs: Result<Vec<Run>, NoAnswer>, invariant: &str, promises: &[&str]) -> Self {
         let runs = match runs {
             Ok(runs) => runs,
             Err(none) => {
@@ -103,8 +102,8 @@ impl Cell {
                 .strip_prefix(&run.protocol)
                 .and_then(|m| m.strip_prefix(": "));
             let name = of_protocol.unwrap_or(message).split(": ").next();
-            let of_it = |m: &Model| m.protocol == run.protocol && Some(m.invariant) == name;
-            name == Some(invariant) || (invariant == ALL && models().any(of_it))
+            let promised = name.is_some_and(|name| promises.contains(&name));
+            name == Some(invariant) || (invariant == ALL && promised)
         };
         let failed = || {
             runs.iter()
@@ -257,9 +256,10 @@ struct Job {
 }
 
 /// Runs those of `bugs` that are `wanted` before the checkers that `scope` asks for, with verdicts
-/// of earlier runs where nothing has changed.
+/// of earlier runs where nothing has changed. `subjects` are the protocols as they ship.
 pub fn run(
     tree: &Tree,
+    subjects: &[Subject],
     bugs: &[Bug],
     wanted: impl Fn(&Bug) -> bool,
     scope: Scope,
@@ -276,7 +276,9 @@ pub fn run(
         let source = fs::read_to_string(&path).map_err(|e| WorkshopError::File(path, e))?;
         match bug.apply(&source) {
             Ok(wrong) => {
-                let asked = wanted(bug).then(|| checkers(bug, scope));
+                let subject = subjects.iter().find(|s| s.protocol == bug.protocol);
+                let has_spec = subject.is_some_and(|subject| subject.histories.is_some());
+                let asked = wanted(bug).then(|| checkers(bug, has_spec, scope));
                 for checker in asked.into_iter().flatten() {
                     jobs.push(job(&cache, tree, bug, checker, &bug.name, &wrong));
                     jobs.push(job(&cache, tree, bug, checker, ORIGINAL, &source));
@@ -313,7 +315,9 @@ pub fn run(
     let cells = work::all(&open, progress, name, |job| {
         let args = [&job.name, job.checker.name(), &job.protocol, &job.invariant];
         let runs = child::runs(&workshop.program(&job.protocol), &args, LIMIT);
-        Cell::judge(runs, &job.invariant)
+        let of_it = subjects.iter().find(|s| s.protocol == job.protocol);
+        let promises = of_it.map(Subject::invariants).unwrap_or_default();
+        Cell::judge(runs, &job.invariant, &promises)
     });
     let mut fresh = BTreeMap::new();
     for (job, cell) in open.iter().zip(cells) {
@@ -364,10 +368,10 @@ fn job(cache: &Cache, tree: &Tree, bug: &Bug, checker: Checker, name: &str, sour
 }
 
 /// Who gets to see `bug`: always those it names.
-fn checkers(bug: &Bug, scope: Scope) -> Vec<Checker> {
+fn checkers(bug: &Bug, has_spec: bool, scope: Scope) -> Vec<Checker> {
     let wide = |checker: Checker| match checker {
         Checker::Loom | Checker::Shuttle => scope != Scope::Promised,
-        Checker::Histories => scope != Scope::Promised && has_spec(&bug.protocol),
+        Checker::Histories => scope != Scope::Promised && has_spec,
         // Real threads sleep for long when a wake is lost.
         Checker::Threads => scope == Scope::Whole,
     };
@@ -457,7 +461,7 @@ mod tests {
     }
 
     fn judge(verdict: Verdict, message: Option<&str>) -> Cell {
-        Cell::judge(Ok(vec![run(verdict, message)]), "closed_admits_nobody")
+        Cell::judge(Ok(vec![run(verdict, message)]), "closed_admits_nobody", &[])
     }
 
     #[test]
@@ -479,7 +483,14 @@ mod tests {
 
     #[test]
     fn a_spec_may_name_any_invariant_of_its_protocol_but_has_to_name_one() {
-        let judge = |message| Cell::judge(Ok(vec![run(Verdict::Failed, Some(message))]), ALL);
+        let promises = ["closed_admits_nobody", "last_one_out_wakes"];
+        let judge = |message| {
+            Cell::judge(
+                Ok(vec![run(Verdict::Failed, Some(message))]),
+                ALL,
+                &promises,
+            )
+        };
         assert!(judge("gate: last_one_out_wakes: calls that never return").is_kill());
         for other in [
             "gate: limit_holds: too much",
@@ -502,10 +513,10 @@ mod tests {
         ));
         let late = Err(NoAnswer::TimedOut { seconds: 90 });
         assert!(matches!(
-            Cell::judge(late, "closed_admits_nobody"),
+            Cell::judge(late, "closed_admits_nobody", &[]),
             Cell::Broken { .. }
         ));
-        let nothing = Cell::judge(Ok(Vec::new()), "closed_admits_nobody");
+        let nothing = Cell::judge(Ok(Vec::new()), "closed_admits_nobody", &[]);
         assert!(matches!(nothing, Cell::Broken { .. }));
     }
 

@@ -2,7 +2,7 @@
 
 use crate::bugs::stages::{self, StageBug, Stages};
 use crate::bugs::{self, Bug, BugReport, Cell, Scope, Workshop};
-use crate::child::Checker;
+use crate::child::{Checker, Subject, originals};
 use crate::tree::Tree;
 use crate::work::Progress;
 use anyhow::{Result, bail};
@@ -27,7 +27,6 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let tree = Tree::of_this_build();
     let progress = Progress::new();
-    let seeded = bugs::load(&tree)?;
     let of_stages = stages::load(&tree)?;
     if let Some(name) = &arguments.name {
         let named = |bug: &&StageBug| name == "kafka" || bug.name == *name;
@@ -36,26 +35,38 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             return run_stages(&tree, &named, arguments.brokers, &progress);
         }
     }
-    let named = |bug: &Bug| {
-        (arguments.name.as_ref()).is_none_or(|name| [&bug.name, &bug.protocol].contains(&name))
-    };
-    if let (Some(name), false) = (&arguments.name, seeded.iter().any(named)) {
-        bail!(
-            "there is no seeded bug `{name}`, and no protocol of that name has one; `verify list` names them all"
-        );
-    }
     let scope = if arguments.whole {
         Scope::Whole
     } else {
         Scope::Wide
     };
-    let matrix = bugs::run(&tree, &seeded, named, scope, &progress)?;
-    match (&arguments.name, &matrix.bugs[..]) {
-        (Some(name), [report]) if report.bug.name == *name => show(&tree, report),
-        _ => print!("{}", crate::report::terminal::matrix(&matrix)),
-    }
-    if arguments.name.is_none() {
+    let name = arguments.name.as_deref();
+    let outcome = of_protocols(&tree, &originals(), name, scope, &progress)?;
+    if name.is_none() {
         print!("{}", crate::report::terminal::elsewhere(&of_stages));
+    }
+    Ok(outcome)
+}
+
+/// The matrix of all protocols' bugs or of one protocol's, or one bug and how it is caught.
+pub(super) fn of_protocols(
+    tree: &Tree,
+    subjects: &[Subject],
+    name: Option<&str>,
+    scope: Scope,
+    progress: &Progress,
+) -> Result<ExitCode> {
+    let seeded = bugs::load(tree)?;
+    let named = |bug: &Bug| name.is_none_or(|name| name == bug.name || name == bug.protocol);
+    if let (Some(name), false) = (name, seeded.iter().any(named)) {
+        bail!(
+            "there is no seeded bug `{name}`, and no protocol of that name has one; `verify list` names them all"
+        );
+    }
+    let matrix = bugs::run(tree, subjects, &seeded, named, scope, progress)?;
+    match (name, &matrix.bugs[..]) {
+        (Some(name), [report]) if report.bug.name == name => show(tree, report),
+        _ => print!("{}", crate::report::terminal::matrix(&matrix)),
     }
     Ok(finish(&matrix.complaints()))
 }

@@ -1,18 +1,35 @@
 //! `verify history FILE`: judges a recorded history, whoever recorded it.
 
 use crate::check;
-use anyhow::{Context, Result};
 use std::path::Path;
 use std::process::ExitCode;
 
+/// The format, for whoever writes histories.
+pub fn print_format() -> ExitCode {
+    // Escaped for markdown, where a name in brackets is a link.
+    let text = include_str!("../history/format.md");
+    print!("{}", text.replace("\\[", "[").replace("\\]", "]"));
+    ExitCode::SUCCESS
+}
+
+/// What cannot be read has no verdict, neither good nor bad.
+const NO_HISTORY: u8 = 2;
+
 /// Prints what was run, how much of everything there was, and what does not hold, with the lines
-/// that show it. Succeeds if everything holds.
-pub fn run(path: &Path) -> Result<ExitCode> {
-    let verdict = check::file(path).with_context(|| format!("{} is no history", path.display()))?;
-    println!("{verdict}");
-    Ok(if verdict.is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+/// that show it. Succeeds if everything holds; 1 if something does not, 2 if it is no history.
+pub fn run(path: &Path) -> ExitCode {
+    match check::file(path) {
+        Ok(verdict) => {
+            println!("{verdict}");
+            if verdict.is_ok() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(error) => {
+            eprintln!("verify: {} is no history: {error}", path.display());
+            ExitCode::from(NO_HISTORY)
+        }
+    }
 }

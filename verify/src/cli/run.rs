@@ -1,29 +1,19 @@
 //! `verify run`: everything that needs no broker, and the report.
 
 use crate::bugs::stages::{self, StageBug};
-use crate::bugs::{self, Matrix, Scope};
 use crate::check::{self, Property};
-use crate::child::{self, ALL, NoAnswer, ORDERINGS, ORIGINAL, SCHEDULERS, SPEC};
-use crate::protocol::Checked;
-use crate::report::{
-    self, CanaryReport, HotPath, HotRow, ModelReport, ProtocolReport, Report, terminal,
-};
+use crate::child;
+use crate::report::{self, CanaryReport, HotPath, HotRow, Report, terminal};
+use crate::survey::{self, Depth};
 use crate::tree::Tree;
-use crate::work::{self, Progress};
+use crate::work::Progress;
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
-use clearway_models::registry::{Run, Site};
+use clap::Args;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-/// A model may take a minute; a child has to load and to print as well.
-const MODEL_LIMIT: Duration = Duration::from_secs(100);
-
-/// Weakening a protocol's orderings is one exploration for each of them and each model.
-const ORDERINGS_LIMIT: Duration = Duration::from_secs(300);
+use std::time::{Duration, Instant};
 
 /// The hot path's test may have to be built first.
 const HOT_PATH_LIMIT: Duration = Duration::from_secs(600);
@@ -35,91 +25,23 @@ pub(super) struct Arguments {
     depth: Depth,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Depth {
-    /// Two minutes: loom at two preemptions, what the bugs' patches promise.
-    Quick,
-    /// Five minutes: every model to its own bound.
-    Standard,
-    /// For the night.
-    Deep,
-}
-
-impl Depth {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Quick => "quick",
-            Self::Standard => "standard",
-            Self::Deep => "deep",
-        }
-    }
-
-    /// How many of a spec's programs are run, each under several schedules.
-    const fn programs(self) -> &'static str {
-        match self {
-            Self::Quick => "50",
-            Self::Standard => "250",
-            Self::Deep => "10000",
-        }
-    }
-
-    const fn scope(self) -> Scope {
-        match self {
-            Self::Quick => Scope::Promised,
-            Self::Standard => Scope::Wide,
-            Self::Deep => Scope::Whole,
-        }
-    }
-
-    /// What a child is told about the depth of an engine.
-    fn flags(self, engine: &str) -> &'static [&'static str] {
-        match (self, engine) {
-            (Self::Quick, _) | (Self::Standard, "threads") => &[],
-            _ => &["--full"],
-        }
-    }
-}
-
-/// What one child is asked for.
-enum Job {
-    Model {
-        engine: &'static str,
-        protocol: &'static str,
-        invariant: &'static str,
-    },
-    Orderings(&'static str),
-    Spec(&'static str),
-}
-
-/// What it said.
-enum Answer {
-    Runs(Vec<Run>),
-    Sites(Vec<Site>),
-    Spec(Option<Checked>),
-}
-
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let started = Instant::now();
     let depth = arguments.depth;
     let tree = Tree::of_this_build();
     let progress = Progress::new();
 
-    let mut report = Report {
-        version: report::VERSION,
-        depth: depth.name().to_owned(),
-        at: SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs()),
-        cores: work::workers(),
-        ..Report::default()
-    };
+    let mut report = Report::new("Clearway", depth);
     let mut complaints = Vec::new();
 
-    report.protocols = protocols(depth, &progress, &mut complaints)?;
+    let subjects = child::originals();
+    let (surveyed, silent) = survey::run(&subjects, depth, &progress)?;
+    report.protocols = surveyed;
+    complaints.extend(silent);
     progress.step("histories that the checker must refuse");
     report.canaries = canaries(&tree)?;
     progress.step("seeded bugs");
-    report.matrix = matrix(&tree, depth, &progress, &mut complaints)?;
+    report.matrix = survey::matrix(&tree, &subjects, depth, &progress, &mut complaints);
     match stages::load(&tree) {
         Ok(bugs) => report.elsewhere = bugs.iter().map(StageBug::in_short).collect(),
         Err(error) => complaints.push(error.to_string()),
@@ -127,6 +49,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     progress.step("locks and allocations on the hot path");
     report.hot_path = hot_path(&tree, &progress, &mut complaints);
 
+    finish(report, complaints, started, &tree)
+}
+
+/// Writes the report, and says how it went.
+pub(super) fn finish(
+    mut report: Report,
+    mut complaints: Vec<String>,
+    started: Instant,
+    tree: &Tree,
+) -> Result<ExitCode> {
     report.elapsed_ms = started.elapsed().as_millis() as u64;
     complaints.extend(report.find_complaints());
     report.complaints = complaints;
@@ -141,121 +73,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-/// Models, orderings and specs: every one a child.
-fn protocols(
-    depth: Depth,
-    progress: &Progress,
-    complaints: &mut Vec<String>,
-) -> Result<Vec<ProtocolReport>> {
-    let mut names: Vec<&'static str> = clearway_models::models().map(|m| m.protocol).collect();
-    names.dedup();
-    // What takes longest first, so that the cores are done at the same time.
-    let mut jobs = Vec::new();
-    if depth != Depth::Quick {
-        jobs.extend(names.iter().copied().map(Job::Orderings));
-    }
-    for engine in ["loom", SCHEDULERS, "threads"] {
-        jobs.extend(clearway_models::models().map(|model| Job::Model {
-            engine,
-            protocol: model.protocol,
-            invariant: model.invariant,
-        }));
-    }
-    jobs.extend(names.iter().copied().map(Job::Spec));
-    progress.step(&format!("{} models, orderings and specs", jobs.len()));
-
-    let program = env::current_exe().context("this program's own path")?;
-    let answers = work::all(&jobs, progress, Job::name, |job| job.ask(&program, depth));
-
-    let mut reports: Vec<ProtocolReport> = names
-        .iter()
-        .map(|name| ProtocolReport {
-            protocol: (*name).to_owned(),
-            ..ProtocolReport::default()
-        })
-        .collect();
-    for (job, answer) in jobs.iter().zip(answers) {
-        let known = reports
-            .iter_mut()
-            .find(|report| report.protocol == job.protocol());
-        let report = known.expect("every job is of a protocol");
-        match answer {
-            Ok(answer) => job.file(answer, report),
-            Err(why) => complaints.push(format!("{}: {why}", job.name())),
-        }
-    }
-    Ok(reports)
-}
-
-impl Job {
-    fn protocol(&self) -> &'static str {
-        match self {
-            Self::Model { protocol, .. } | Self::Orderings(protocol) | Self::Spec(protocol) => {
-                protocol
-            }
-        }
-    }
-
-    fn name(&self) -> String {
-        match self {
-            Self::Model {
-                engine,
-                protocol,
-                invariant,
-            } => {
-                let engine = if *engine == SCHEDULERS {
-                    "shuttle"
-                } else {
-                    engine
-                };
-                format!("{protocol}/{invariant} under {engine}")
-            }
-            Self::Orderings(protocol) => format!("{protocol}: one ordering weaker at a time"),
-            Self::Spec(protocol) => format!("{protocol}: histories"),
-        }
-    }
-
-    fn ask(&self, program: &Path, depth: Depth) -> Result<Answer, NoAnswer> {
-        let ask = |checker, invariant| ["child", ORIGINAL, checker, self.protocol(), invariant];
-        match self {
-            Self::Model {
-                engine, invariant, ..
-            } => {
-                let mut args = ask(engine, invariant).to_vec();
-                args.extend(depth.flags(engine));
-                child::runs(program, &args, MODEL_LIMIT).map(Answer::Runs)
-            }
-            Self::Orderings(_) => {
-                child::sites(program, &ask(ORDERINGS, ALL), ORDERINGS_LIMIT).map(Answer::Sites)
-            }
-            Self::Spec(_) => {
-                let args = ask(SPEC, depth.programs());
-                child::spec(program, &args, MODEL_LIMIT).map(Answer::Spec)
-            }
-        }
-    }
-
-    /// Puts the answer where it belongs.
-    fn file(&self, answer: Answer, report: &mut ProtocolReport) {
-        match answer {
-            Answer::Sites(sites) => report.orderings = Some(sites),
-            Answer::Spec(checked) => report.histories = checked,
-            Answer::Runs(runs) => {
-                for run in runs {
-                    let same = |model: &&mut ModelReport| model.invariant == run.invariant;
-                    match report.models.iter_mut().find(same) {
-                        Some(model) => model.runs.push(run),
-                        None => report.models.push(ModelReport {
-                            invariant: run.invariant.clone(),
-                            runs: vec![run],
-                        }),
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// Every canary and what the checker says of it.
@@ -300,29 +117,6 @@ fn canary(path: &Path) -> CanaryReport {
         expected: expected.map(str::to_owned),
         found,
         error,
-    }
-}
-
-/// The seeded bugs. A bug that cannot be read or built is a complaint, not the end of the run.
-fn matrix(
-    tree: &Tree,
-    depth: Depth,
-    progress: &Progress,
-    complaints: &mut Vec<String>,
-) -> Result<Matrix> {
-    let seeded = match bugs::load(tree) {
-        Ok(seeded) => seeded,
-        Err(error) => {
-            complaints.push(error.to_string());
-            return Ok(Matrix::default());
-        }
-    };
-    match bugs::run(tree, &seeded, |_| true, depth.scope(), progress) {
-        Ok(matrix) => Ok(matrix),
-        Err(error) => {
-            complaints.push(error.to_string());
-            Ok(Matrix::default())
-        }
     }
 }
 

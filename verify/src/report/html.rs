@@ -19,7 +19,7 @@ pub(super) fn page(report: &Report) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { "Clearway: what is proved" }
+                title { (report.name) ": what is proved" }
                 style { (PreEscaped(STYLE)) }
             }
             body {
@@ -28,8 +28,8 @@ pub(super) fn page(report: &Report) -> String {
                     (summary(report))
                     (matrix::section(&report.matrix))
                     @for protocol in &report.protocols { (of_protocol(protocol)) }
-                    (canaries(&report.canaries))
-                    (hot_path(&report.hot_path))
+                    @if !report.canaries.is_empty() { (canaries(&report.canaries)) }
+                    @if report.hot_path != HotPath::default() { (hot_path(&report.hot_path)) }
                     (open(report))
                 }
             }
@@ -42,7 +42,7 @@ fn head(report: &Report) -> Markup {
     let (all, building) = (report.elapsed_ms / 1_000, report.build_ms() / 1_000);
     html! {
         header {
-            h1 { "Clearway" span .sub { "what is proved, and what is not" } }
+            h1 { (report.name) span .sub { "what is proved, and what is not" } }
             p {
                 span .badge .ok[report.is_ok()] .bad[!report.is_ok()] {
                     @if report.is_ok() { "everything holds" }

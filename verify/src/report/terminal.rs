@@ -15,16 +15,16 @@ pub fn report(report: &Report) -> String {
     for protocol in &report.protocols {
         text.push_str(&row(report, protocol));
     }
-    let right = report
-        .canaries
-        .iter()
-        .filter(|canary| canary.is_right())
-        .count();
-    _ = writeln!(
-        text,
-        "\nhistory canaries   {right} of {} judged as they must be",
-        report.canaries.len()
-    );
+    text.push('\n');
+    if !report.canaries.is_empty() {
+        let right = (report.canaries.iter()).filter(|canary| canary.is_right());
+        _ = writeln!(
+            text,
+            "history canaries   {} of {} judged as they must be",
+            right.count(),
+            report.canaries.len()
+        );
+    }
     let caught = report
         .matrix
         .bugs
@@ -127,6 +127,9 @@ fn schedulers(protocol: &ProtocolReport) -> usize {
 
 fn hot_path(counts: &HotPath) -> String {
     let mut text = String::new();
+    if *counts == HotPath::default() {
+        return text;
+    }
     if let Some(why) = &counts.not_run {
         _ = writeln!(text, "hot path           not run: {why}");
         return text;

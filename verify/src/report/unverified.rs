@@ -1,6 +1,6 @@
 //! What a run does not show, from what it ran.
 
-use super::Report;
+use super::{HotPath, Report};
 use clearway_models::registry::Verdict;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,7 +23,11 @@ pub fn not_verified(report: &Report) -> Vec<NotVerified> {
             why,
         });
     };
-    for (what, why) in TRUSTED {
+    let of_the_bus: &[_] = match report.hot_path == HotPath::default() {
+        true => &[],
+        false => OF_THE_BUS,
+    };
+    for (what, why) in TRUSTED.iter().chain(of_the_bus) {
         add(what, (*why).to_owned());
     }
     if let Some(why) = bounded(report) {
@@ -94,15 +98,8 @@ pub fn not_verified(report: &Report) -> Vec<NotVerified> {
     open
 }
 
-const TRUSTED: &[(&str, &str)] = &[
-    (
-        "the inside of arc-swap",
-        "Loom sees an index in its place; shuttle runs the real one as a single step. Trusted from 1.9.1 on.",
-    ),
-    (
-        "the inside of atomic-waker and of parking_lot",
-        "Under loom and shuttle a model stands in their place.",
-    ),
+/// What the bus uses and no model has.
+const OF_THE_BUS: &[(&str, &str)] = &[
     (
         "tokio, and the stages between the protocols",
         "The protocols are explored one at a time; how the stages use them is tested, not explored.",
@@ -114,6 +111,18 @@ const TRUSTED: &[(&str, &str)] = &[
     (
         "the brokers",
         "Nothing here starts one: see `make integration`, whose histories the same checker reads.",
+    ),
+];
+
+/// What stands in the place of the real thing, whosever the protocols are.
+const TRUSTED: &[(&str, &str)] = &[
+    (
+        "the inside of arc-swap",
+        "Loom sees an index in its place; shuttle runs the real one as a single step. Trusted from 1.9.1 on.",
+    ),
+    (
+        "the inside of atomic-waker and of parking_lot",
+        "Under loom and shuttle a model stands in their place.",
     ),
     (
         "loom's blind spots",
