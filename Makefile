@@ -50,7 +50,7 @@ tls: tools ## Kafka over TLS with a login: librdkafka is built with OpenSSL, who
 	@integration/run.sh --features kafka-tls --test kafka_tls
 
 bench: tools ## Beside what they replace, as ratios with their targets
-	@status=0; $(CARGO) bench $(FEATURES) || status=$$?; integration/bench.sh || status=$$?; exit $$status
+	@status=0; $(CARGO) bench --no-fail-fast $(FEATURES) || status=$$?; integration/bench.sh || status=$$?; exit $$status
 
 # ---- the parts of `check`
 

@@ -54,7 +54,7 @@ fn disturbed(table: &mut Table) {
 
 /// Row 15.
 fn dispatched(table: &mut Table) {
-    let lane::Dispatched { ours, channel } = lane::dispatched(ROUNDS, 200_000);
+    let lane::Dispatched { ours, channel } = lane::dispatched(ROUNDS);
     let figures = format!(
         "mpsc {} M/s, ours {} M/s",
         short(channel / 1e6),
