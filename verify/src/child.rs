@@ -181,11 +181,8 @@ pub fn serve(subjects: &[Subject], args: &[String]) -> ExitCode {
     } else {
         Depth::Quick
     };
-    let words: Vec<&str> = args
-        .iter()
-        .map(String::as_str)
-        .filter(|arg| !arg.starts_with("--"))
-        .collect();
+    let words = args.iter().map(String::as_str);
+    let words: Vec<&str> = words.filter(|arg| !arg.starts_with("--")).collect();
     let &[name, checker, protocol, invariant] = &words[..] else {
         eprintln!("expected: <subject> <checker> <protocol> <invariant|all> [--full] [--show]");
         return ExitCode::FAILURE;

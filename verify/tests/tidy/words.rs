@@ -89,7 +89,6 @@ const LONG: &[(&str, &str)] = &[
         "verify/src/bugs/matrix.rs",
         "what a kill is, beside the run that decides it; a fifth of it is tests",
     ),
-    ("verify/src/cli/run.rs", "one run, step by step"),
     (
         "verify/src/history/event.rs",
         "one format: every event beside the others",
