@@ -7,6 +7,7 @@
 //! * [`recorder`]: records the calls of a workload.
 //! * [`check`]: the properties of a history.
 //! * [`bugs`]: the seeded bugs and who catches them.
+//! * [`mutate`]: the bugs that operators make, and which of them nobody catches.
 
 // Spec files say `clearway_verify::...`, so that they also compile inside the crate that is
 // generated for the seeded bugs.
@@ -19,6 +20,7 @@ pub mod cli;
 pub mod conformance;
 pub mod history;
 pub mod linear;
+pub mod mutate;
 pub mod protocol;
 pub mod recorder;
 pub mod report;
