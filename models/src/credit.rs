@@ -91,19 +91,33 @@ fn limit_holds() {
     other.join().unwrap();
 }
 
-/// One gives back what it took, another gives up waiting, perhaps in the moment it is served.
+/// One gives back what it took, another gives up waiting, perhaps in the moment it is served. Who takes
+/// a part of what comes back finds the rest of it there as well.
 fn every_credit_comes_back() {
     let credit = credit(1, 10);
+    let gave_up = Arc::new(Oracle::new());
     let giver = thread::spawn_named("giver", {
-        let credit = credit.clone();
+        let (credit, gave_up) = (credit.clone(), gave_up.clone());
         move || {
             if credit.try_take(6).is_ok() {
                 credit.give(6);
             }
+            let alone = gave_up.count() == 1;
+            if credit.try_take(1).is_ok() {
+                credit.give(1);
+                if alone {
+                    assert_eq!(
+                        credit.try_take(10),
+                        Ok(()),
+                        "every_credit_comes_back: an envelope came back without its bytes"
+                    );
+                    credit.give(10);
+                }
+            }
         }
     });
     let impatient = thread::spawn_named("impatient", {
-        let credit = credit.clone();
+        let (credit, gave_up) = (credit.clone(), gave_up.clone());
         move || {
             let mut waiter = Waiter::default();
             let mut cx = Context::from_waker(Waker::noop());
@@ -116,6 +130,7 @@ fn every_credit_comes_back() {
                 Poll::Pending => {
                     let free = credit.free();
                     event("gives up");
+                    gave_up.set(1);
                     credit.cancel(&mut waiter);
                     sometimes(if free.envelopes == 0 {
                         "cancelled in line"
@@ -245,6 +260,10 @@ fn close_wakes_all() {
     let second = thread::spawn_named("second", {
         let credit = credit.clone();
         move || {
+            assert!(
+                credit.try_take(1).is_err(),
+                "close_wakes_all: taken past one who waits until close"
+            );
             let (answer, looks) = take(&credit, 7);
             sometimes(if looks > 1 {
                 "sent home"

@@ -4,7 +4,7 @@ use super::engine::{AtomicU64, Model, Oracle, Ordering, block_on, event, sometim
 use super::ledger::{Audience, Entry, Ledger, Outcome, Slot};
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// One model for each invariant.
 pub const MODELS: &[Model] = &[
@@ -52,7 +52,12 @@ pub const MODELS: &[Model] = &[
         "nothing_is_told_to_nobody",
         nothing_is_told_to_nobody,
     )
-    .goals(&["the settler discarded it", "the reader discarded it"]),
+    .goals(&[
+        "the settler discarded it",
+        "the reader discarded it",
+        "another reader was told",
+    ])
+    .bound(4),
     Model::new(
         "ledger",
         "no_slot_has_two_publishes",
@@ -239,9 +244,10 @@ fn stale_slot_is_ignored() {
     );
 }
 
-/// Close settles what is open while the broker answers one publish and another is just opened.
+/// Close settles what is open while the broker answers one publish and another is just opened. With
+/// two stripes both slots go back to one stack, and none gets lost there.
 fn close_settles_the_rest_as_unknown() {
-    let ledger = Arc::new(Publishes::new(2));
+    let ledger = Arc::new(Publishes::new(3));
     let first = open(&ledger, 1, NOBODY);
     let settled = Arc::new([Oracle::new(), Oracle::new(), Oracle::new()]);
     let count = |settled: &[Oracle; 3], held: Entry| {
@@ -286,6 +292,9 @@ fn close_settles_the_rest_as_unknown() {
         [0, 1, 1],
         "close_settles_the_rest_as_unknown: not every publish was settled once"
     );
+    for id in [3, 4, 5] {
+        open(&ledger, id, NOBODY);
+    }
 }
 
 /// The broker answers the moment it has the token: the slot must be open by then.
@@ -430,8 +439,9 @@ fn no_receipt_sleeps_on_an_outcome() {
     broker.join().unwrap();
 }
 
-/// The result reader goes while an outcome is on its way to it. One of the two sides discards it,
-/// or its slot would never come back.
+/// The result reader goes while an outcome is on its way to it, and another may come at once. One of
+/// the two sides discards it, or the other reader is told, or its slot would never come back. Who has
+/// the reader is known to have it.
 fn nothing_is_told_to_nobody() {
     let ledger = Arc::new(Publishes::new(1));
     let reader = ledger.result_reader().expect("nobody else reads");
@@ -456,10 +466,26 @@ fn nothing_is_told_to_nobody() {
             }
         }
     });
+    let next = thread::spawn_named("next reader", {
+        let ledger = ledger.clone();
+        move || ledger.result_reader()
+    });
     ledger.return_reader(reader);
     event("the reader is gone");
     discard(&ledger, &discarded, "the reader discarded it");
     broker.join().unwrap();
+    if let Some(mut reader) = next.join().unwrap() {
+        assert!(
+            ledger.has_reader(),
+            "nothing_is_told_to_nobody: a reader that nobody tells anything"
+        );
+        let mut cx = Context::from_waker(Waker::noop());
+        if let Poll::Ready((held, _)) = ledger.poll_result(&mut reader, &mut cx) {
+            sometimes("another reader was told");
+            assert_eq!(held, entry(1), "nothing_is_told_to_nobody: mixed entries");
+            discarded.add();
+        }
+    }
     assert_eq!(
         discarded.count(),
         1,

@@ -4,7 +4,7 @@ use super::engine::{Canary, Model, Oracle, abandon, block_on, event, sometimes, 
 use super::singleflight::{Mark, Singleflight, Turn};
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// One model for each invariant.
 pub const MODELS: &[Model] = &[
@@ -149,10 +149,17 @@ fn followers_get_the_leaders_answer() {
     }
 }
 
-/// Three publishers need the topic. It is made once, and whoever reads the mark without a lock
-/// sees what making it wrote.
+/// Three publishers need the topic, and one has just found that what was made in an earlier term is
+/// gone. It is made once, and whoever reads the mark without a lock sees what making it wrote.
 fn success_is_not_repeated() {
+    const EARLIER: u64 = TERM + 2;
     let shared = Arc::new(Shared::default());
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut first = shared.flights.join(1);
+    let Poll::Ready(Turn::Lead(leader)) = first.poll_turn(&shared.mark, EARLIER, &mut cx) else {
+        panic!("success_is_not_repeated: the first to ask does not lead")
+    };
+    leader.succeed(&shared.mark, EARLIER, 1);
     let ensure = |shared: &Shared| {
         if shared.mark.is_set(TERM) {
             sometimes("saw the mark");
@@ -176,6 +183,7 @@ fn success_is_not_repeated() {
         let shared = shared.clone();
         thread::spawn_named(name, move || ensure(&shared))
     });
+    shared.mark.clear(EARLIER);
     ensure(&shared);
     for publisher in publishers {
         publisher.join().unwrap();

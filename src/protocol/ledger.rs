@@ -267,10 +267,11 @@ impl<F: Clone> Ledger<F> {
     /// Takes the result reader back, so that another can go on where it stopped. What was told
     /// and not read must be discarded.
     pub fn return_reader(&self, reader: ResultReader) {
-        *self.spare_reader.lock() = Some(reader);
         // Relaxed: the word's own order decides who comes second, this or `is_heard`. Whoever it is
         // discards, and `poll_result` registers a waker there, which orders what was told.
         self.reader_out.swap(0, Ordering::Relaxed);
+        // Only now may another take it, and say that it is out.
+        *self.spare_reader.lock() = Some(reader);
     }
 
     /// Asked after settling a slot that was opened for the reader: whether the reader is still there.

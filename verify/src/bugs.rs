@@ -14,12 +14,15 @@
 //! What only a backend's stages can get wrong is no protocol's, and no model sees it: such bugs are [`stages`]' own.
 
 mod cache;
+pub(crate) mod cargo;
 mod lock;
 mod matrix;
 mod patch;
 pub mod stages;
-mod workshop;
+pub(crate) mod workshop;
 
+pub(crate) use cache::add as add_to_checksum;
+pub(crate) use lock::lock;
 pub use matrix::{BugReport, Cell, Control, Matrix, Scope, run};
 pub use patch::{Bug, PatchError, load};
 pub use workshop::{Workshop, WorkshopError};

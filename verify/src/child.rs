@@ -87,7 +87,7 @@ impl Subject {
     }
 
     /// Runs the models of `invariant`, or all, or the spec.
-    fn run(&self, checker: Checker, invariant: &str, depth: Depth) -> Vec<Run> {
+    pub(crate) fn run(&self, checker: Checker, invariant: &str, depth: Depth) -> Vec<Run> {
         let (models, explore): (_, fn(&Model, Depth) -> Vec<Run>) = match checker {
             Checker::Loom => (self.loom, under_loom::engine::explore_each),
             // Up to the first scheduler that finds something.
@@ -281,7 +281,7 @@ pub fn spec(program: &Path, args: &[&str], limit: Duration) -> Result<Option<Che
     answer(Command::new(program).args(args), limit)
 }
 
-fn answer<A: for<'de> Deserialize<'de>>(
+pub(crate) fn answer<A: for<'de> Deserialize<'de>>(
     command: &mut Command,
     limit: Duration,
 ) -> Result<A, NoAnswer> {

@@ -3,6 +3,7 @@
 mod bugs;
 pub mod history;
 mod list;
+mod mutate;
 pub(crate) mod own;
 mod run;
 
@@ -33,6 +34,8 @@ enum Command {
     },
     /// Runs the seeded bugs: who catches which. With a name, shows how it is caught.
     Bugs(bugs::Arguments),
+    /// Runs the mutants that operators make of the protocols: which of them nobody notices.
+    Mutate(mutate::Arguments),
     /// Names every protocol, invariant, model, spec, bug and check.
     List,
     /// One check in a process of its own; what `run` starts.
@@ -54,6 +57,7 @@ pub fn main() -> ExitCode {
         } => return history::run(&file),
         Command::History { .. } => return history::print_format(),
         Command::Bugs(arguments) => bugs::run(&arguments),
+        Command::Mutate(arguments) => mutate::run(&arguments),
         Command::Child { args } => Ok(crate::child::serve(&crate::child::originals(), &args)),
     };
     outcome.unwrap_or_else(|error| {

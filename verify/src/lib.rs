@@ -7,6 +7,7 @@
 //! * [`recorder`]: records the calls of a workload.
 //! * [`check`]: the properties of a history.
 //! * [`bugs`]: the seeded bugs and who catches them.
+//! * [`mutate`]: the bugs that operators make, and which of them nobody catches.
 //! * [`own`]: the same for protocols that are not Clearway's.
 
 // Spec files say `clearway_verify::...`, so that they also compile inside the crate that is
@@ -23,6 +24,7 @@ pub mod cli;
 pub mod conformance;
 pub mod history;
 pub mod linear;
+pub mod mutate;
 pub mod own;
 pub mod protocol;
 pub mod recorder;

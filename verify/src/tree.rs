@@ -78,6 +78,11 @@ impl Tree {
         })
     }
 
+    /// The mutants that nobody can tell from the original, with the reasons.
+    pub fn mutants(&self) -> PathBuf {
+        self.root.join("verify/mutants")
+    }
+
     /// `path` from the top, for messages.
     pub fn show<'p>(&self, path: &'p Path) -> std::path::Display<'p> {
         path.strip_prefix(&self.root).unwrap_or(path).display()

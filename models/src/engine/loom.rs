@@ -11,6 +11,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 pub use super::oracle::Oracle;
+use super::sync::{forget_locks, is_locked};
+
 pub use super::sync::{AtomicU64, Ordering};
 pub use crate::recorder::{event, sometimes};
 pub use crate::registry::{Depth, Failure, Model, Run, Site, Step, Verdict, find};
@@ -88,6 +90,7 @@ pub fn explore_within(model: &Model, bound: Option<usize>, time_max: Duration) -
         let started = Instant::now();
         builder(bound, time_max).check(move || {
             THREADS.with_borrow_mut(Vec::clear);
+            forget_locks();
             recorder::begin_execution();
             who(); // the body's thread is number 0
             body();
@@ -178,6 +181,8 @@ struct Sleeper(loom::sync::Notify);
 impl Wake for Sleeper {
     fn wake(self: Arc<Self>) {
         if !std::thread::panicking() {
+            // Foreign code: it may run the task at once, which then needs the lock.
+            assert!(!is_locked(), "a task is woken under a lock");
             self.0.notify();
         }
     }

@@ -4,7 +4,7 @@ use super::engine;
 use crate::atomics::recorded_atomic;
 use crate::recorder::{self, Access};
 use crate::weaken::ordering;
-use std::cell::UnsafeCell;
+use std::cell::{RefCell, UnsafeCell};
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::task::Waker;
@@ -47,6 +47,22 @@ recorded_atomic!(
     usize
 );
 
+thread_local! {
+    /// The numbers of the threads that hold a lock, once for each.
+    static HOLDERS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether the calling thread holds a lock of the facade's.
+pub(crate) fn is_locked() -> bool {
+    let who = engine::who();
+    HOLDERS.with_borrow(|holders| holders.contains(&who))
+}
+
+/// An execution begins: nobody holds anything.
+pub(crate) fn forget_locks() {
+    HOLDERS.with_borrow_mut(Vec::clear);
+}
+
 /// A lock that loom schedules. The value lies beside it, so that a failing execution can unwind
 /// through a locked one.
 pub struct Mutex<T> {
@@ -76,8 +92,11 @@ impl<T> Mutex<T> {
         if lock.is_some() {
             recorder::operation("lock", 0, self.object, Access::Write, Location::caller());
         }
+        let holder = lock.is_some().then(engine::who);
+        HOLDERS.with_borrow_mut(|holders| holders.extend(holder));
         MutexGuard {
             value: self.value.get(),
+            holder,
             _lock: lock,
         }
     }
@@ -98,7 +117,18 @@ impl<T> std::fmt::Debug for Mutex<T> {
 /// The right to use what the lock protects.
 pub struct MutexGuard<'m, T> {
     value: *mut T,
+    holder: Option<usize>,
     _lock: Option<loom::sync::MutexGuard<'m, ()>>,
+}
+
+impl<T> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        HOLDERS.with_borrow_mut(|holders| {
+            if let Some(at) = holders.iter().position(|who| Some(*who) == self.holder) {
+                holders.swap_remove(at);
+            }
+        });
+    }
 }
 
 impl<T> Deref for MutexGuard<'_, T> {

@@ -117,7 +117,7 @@ fn common(tree: &Tree) -> u64 {
 }
 
 /// Adds a file, or the Rust files of a folder; what is not there is nothing.
-fn add(path: &Path, hasher: &mut DefaultHasher) {
+pub(crate) fn add(path: &Path, hasher: &mut DefaultHasher) {
     if let Ok(bytes) = fs::read(path) {
         bytes.hash(hasher);
         return;

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 /// Waits until no other `verify` works in `folder`. `runs` is what that one does there.
-pub(super) fn lock(folder: &Path, runs: &str, progress: &Progress) -> Result<File, WorkshopError> {
+pub(crate) fn lock(folder: &Path, runs: &str, progress: &Progress) -> Result<File, WorkshopError> {
     let path = folder.join("lock");
     let fail = |error| WorkshopError::File(path.clone(), error);
     fs::create_dir_all(folder).map_err(fail)?;

@@ -3,17 +3,16 @@
 //! One program for each protocol, because each then builds beside the others and only what has
 //! changed is built again. In it one module for each bug, and one for the original.
 
+use super::cargo::{Build, built_in, profiles};
 use super::patch::Bug;
-use crate::child::{NoAnswer, ORIGINAL};
+use crate::child::ORIGINAL;
 use crate::tree::Tree;
 use crate::work::Progress;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::{env, fmt, fs, io};
+use std::{fmt, fs, io};
 
 /// The generated crate of one checkout.
 pub struct Workshop {
@@ -227,77 +226,13 @@ impl Workshop {
 
     /// Builds. The error is what the compiler said.
     fn cargo(&self, protocols: &BTreeSet<&str>, progress: &Progress) -> Result<(), String> {
-        let words = self.cargo_once(protocols, true, progress);
-        match words {
-            // What the lock names is on this machine, as this program was built from it. If not,
-            // cargo may fetch it.
-            Err(words) if words.contains("--offline") => {
-                self.cargo_once(protocols, false, progress)
-            }
-            other => other,
-        }
-    }
-
-    fn cargo_once(
-        &self,
-        protocols: &BTreeSet<&str>,
-        offline: bool,
-        progress: &Progress,
-    ) -> Result<(), String> {
-        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.args([
-            "build",
-            "--keep-going",
-            "--message-format=short",
-            "--manifest-path",
-        ]);
-        command.arg(self.folder.join("crate/Cargo.toml"));
-        command.arg("--target-dir").arg(&self.target);
-        if offline {
-            command.arg("--offline");
-        }
-        if self.profile == "release" {
-            command.arg("--release");
-        }
-        for protocol in protocols {
-            command.args(["--bin", &format!("seeded-{protocol}")]);
-        }
-        // Of the crate that cargo may be running us for, and not of this one.
-        for name in [
-            "CARGO_MANIFEST_DIR",
-            "CARGO_MANIFEST_PATH",
-            "CARGO_PKG_NAME",
-            "CARGO_TARGET_DIR",
-        ] {
-            command.env_remove(name);
-        }
-        let died = |error: io::Error| {
-            NoAnswer::Died {
-                how: error.to_string(),
-            }
-            .to_string()
+        let build = Build {
+            manifest: &self.folder.join("crate/Cargo.toml"),
+            target: &self.target,
+            profile: self.profile,
+            what: "the seeded bugs",
         };
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(died)?;
-        let mut words = String::new();
-        for line in BufReader::new(child.stderr.take().expect("it is piped")).lines() {
-            let line = line.map_err(died)?;
-            progress.now(&format!("building the seeded bugs: {}", line.trim()));
-            if !line.contains("warning:") {
-                words.push_str(&line);
-                words.push('\n');
-            }
-        }
-        progress.clear();
-        if child.wait().map_err(died)?.success() {
-            Ok(())
-        } else {
-            Err(words)
-        }
+        build.run(protocols.iter().map(|p| format!("seeded-{p}")), progress)
     }
 
     /// The first error in each bug's own source.
@@ -318,43 +253,12 @@ impl Workshop {
     }
 }
 
-/// The target folder and the profile that this program was built in, if it lies in one.
-pub(super) fn built_in() -> Option<(PathBuf, &'static str)> {
-    let program = env::current_exe().ok()?;
-    let mut folder = program.parent()?;
-    if folder.file_name()? == "deps" {
-        folder = folder.parent()?;
-    }
-    let profile = match folder.file_name()?.to_str()? {
-        "debug" => "debug",
-        "release" => "release",
-        _ => return None,
-    };
-    Some((folder.parent()?.to_owned(), profile))
-}
-
-/// The profiles of the workspace's manifest: with others, every dependency would be built again.
-fn profiles(workspace: &str) -> String {
-    let mut text = String::new();
-    let mut inside = false;
-    for line in workspace.lines() {
-        if line.starts_with('[') {
-            inside = line.starts_with("[profile.");
-        }
-        if inside && !line.trim().is_empty() {
-            text.push_str(line);
-            text.push('\n');
-        }
-    }
-    text
-}
-
-fn read(path: &Path) -> Result<String, WorkshopError> {
+pub(crate) fn read(path: &Path) -> Result<String, WorkshopError> {
     fs::read_to_string(path).map_err(|error| WorkshopError::File(path.to_owned(), error))
 }
 
 /// Writes `text`, unless it is there already: an untouched file is not built again.
-pub(super) fn write(path: &Path, text: &str) -> Result<(), WorkshopError> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), WorkshopError> {
     if fs::read_to_string(path).is_ok_and(|there| there == text) {
         return Ok(());
     }
@@ -363,19 +267,4 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), WorkshopError> {
         fs::create_dir_all(folder).map_err(fail)?;
     }
     fs::write(path, text).map_err(fail)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_profiles_are_taken_over() {
-        let workspace = "[package]\nname = \"a\"\n\n[profile.dev]\nopt-level = 1\n\n\
-                         [lints]\nb = 1\n\n[profile.dev.package.\"*\"]\nopt-level = 2\n";
-        assert_eq!(
-            profiles(workspace),
-            "[profile.dev]\nopt-level = 1\n[profile.dev.package.\"*\"]\nopt-level = 2\n"
-        );
-    }
 }

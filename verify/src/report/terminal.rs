@@ -4,6 +4,7 @@ use super::{HotPath, ProtocolReport, Report};
 use crate::bugs::stages::{NO_BROKER, StageBug, Stages};
 use crate::bugs::{BugReport, Cell, Matrix};
 use crate::child::Checker;
+use crate::mutate::{Mutants, Score};
 use std::fmt::Write as _;
 
 /// The whole report on one screen.
@@ -273,6 +274,35 @@ pub fn stages(stages: &Stages) -> String {
     _ = writeln!(
         text,
         "\n{caught} of {all} seeded bugs of Kafka's stages are caught as their patches promise{not_run}. {seconds} s, builds included"
+    );
+    text
+}
+
+/// The mutants of each protocol in numbers.
+pub fn mutants(mutants: &Mutants) -> String {
+    let row = |name: &str, score: Score| {
+        let Score {
+            mutants,
+            killed,
+            equivalent,
+            survived,
+            skipped,
+        } = score;
+        format!("{name:13} {mutants:>8} {killed:>8} {equivalent:>11} {survived:>9} {skipped:>16}\n")
+    };
+    let mut text = format!(
+        "{:13} {:>8} {:>8} {:>11} {:>9} {:>16}\n",
+        "protocol", "mutants", "killed", "equivalent", "survived", "do not compile"
+    );
+    for of in &mutants.protocols {
+        text.push_str(&row(&of.protocol, of.score()));
+    }
+    let all = mutants.score();
+    text.push_str(&row("all", all));
+    _ = writeln!(
+        text,
+        "{} % of those that are not equivalent are killed",
+        all.percent()
     );
     text
 }

@@ -4,9 +4,10 @@
 
 use super::patch::Catcher;
 use super::verdict;
+use crate::bugs::cargo::built_in;
 use crate::bugs::lock::lock;
 use crate::bugs::matrix::Cell;
-use crate::bugs::workshop::{WorkshopError, built_in, write};
+use crate::bugs::workshop::{WorkshopError, write};
 use crate::child::{self, Ended, NoAnswer};
 use crate::tree::Tree;
 use crate::work::Progress;
