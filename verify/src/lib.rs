@@ -6,6 +6,7 @@
 //! * [`protocol`]: the specs and the programs that are run against them.
 //! * [`recorder`]: records the calls of a workload.
 //! * [`check`]: the properties of a history.
+//! * [`sim`]: the whole bus in virtual time, over simulated brokers.
 //! * [`bugs`]: the seeded bugs and who catches them.
 
 // Spec files say `clearway_verify::...`, so that they also compile inside the crate that is
@@ -22,5 +23,6 @@ pub mod linear;
 pub mod protocol;
 pub mod recorder;
 pub mod report;
+pub mod sim;
 pub mod tree;
 pub mod work;
