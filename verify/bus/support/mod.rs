@@ -2,5 +2,5 @@
 
 // The world of the simulation: here a bus runs in it over the broker in memory.
 #[path = "../../src/sim/world.rs"]
-#[allow(dead_code, reason = "what only the simulation needs")]
+#[allow(dead_code, unreachable_pub, reason = "what only the simulation needs")]
 pub(crate) mod world;
