@@ -157,6 +157,14 @@ impl Group {
         self.committed.clear();
     }
 
+    /// The coordinator has come up again: it counts from now on, and who waited asks again.
+    pub fn revive(&mut self, now: Duration) {
+        match &mut self.protocol {
+            Protocol::Classic(classic) => classic.revive(now),
+            Protocol::Broker(broker) => broker.revive(now),
+        }
+    }
+
     /// Puts out who was waited for long enough.
     pub fn advance(&mut self, now: Duration) {
         match &mut self.protocol {
@@ -188,6 +196,11 @@ impl Group {
             Protocol::Classic(classic) => classic.grow(now),
             Protocol::Broker(broker) => broker.grow(partitions),
         }
+    }
+
+    /// How many partitions there are to share.
+    pub fn partitions(&self) -> u32 {
+        self.partitions
     }
 
     /// Whether it has no members.

@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// So many of its last envelopes a producer's resends are told from each other by, as a broker does.
-const REMEMBERED: usize = 5;
+/// By so many of a producer's last envelopes its resends are known: five requests of it.
+pub const REMEMBERED: usize = 80;
 
 /// Which producer sent it, and as the how-manieth to this partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -167,6 +167,13 @@ impl Broker {
         }
     }
 
+    pub(super) fn revive(&mut self, now: Duration) {
+        for present in self.members.values_mut() {
+            present.heard = now;
+            present.until = now + self.patience.rebalance;
+        }
+    }
+
     pub(super) fn due(&self) -> Option<Duration> {
         let due = self.members.values().map(|present| {
             let silent = present.heard + self.patience.session;

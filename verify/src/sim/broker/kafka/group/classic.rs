@@ -252,6 +252,19 @@ impl Classic {
         }
     }
 
+    pub(super) fn revive(&mut self, now: Duration) {
+        for present in self.members.values_mut() {
+            present.heard = now;
+            present.waits = Waits::Nothing;
+            present.told = None;
+        }
+        let until = now + self.patience.rebalance;
+        self.state = match self.state {
+            State::Stable => State::Stable,
+            State::Joining { .. } | State::Syncing { .. } => State::Joining { until },
+        };
+    }
+
     pub(super) fn due(&self) -> Option<Duration> {
         let silent = (self.members.values()).filter(|present| present.waits == Waits::Nothing);
         let silent = silent.map(|present| present.heard + self.patience.session);
