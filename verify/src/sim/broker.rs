@@ -3,6 +3,8 @@
 //! A broker asks [`Weather`] for every fault and every delay, runs what is its own as tasks of [`Weather::world`], and what is a client's in the
 //! runtime that its `Host` gives. It never draws chance of its own and never lists a map without an order.
 
+pub mod jetstream;
+
 use super::fault::{Fault, Weather};
 use super::world::Process;
 use clearway::BackendChoice;
