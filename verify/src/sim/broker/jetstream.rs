@@ -62,6 +62,8 @@ impl Shared {
     /// Cuts a connection; its client finds out in a moment.
     fn cut(&self, link: &Arc<Link>) {
         link.cut();
+        self.tell_cut(link);
+        let weather = self.weather.clone();
         let (world, link) = (self.weather.world().clone(), link.clone());
         let delay = self.weather.delay();
         let sleep = world.sleep(delay);
@@ -69,9 +71,19 @@ impl Shared {
             "sim-cut",
             Box::pin(async move {
                 sleep.await;
-                link.lose();
+                if link.lose()
+                    && let Some(recorder) = weather.recorder()
+                {
+                    recorder.disconnect(link.process, false);
+                }
             }),
         );
+    }
+
+    fn tell_cut(&self, link: &Link) {
+        if let Some(recorder) = self.weather.recorder() {
+            recorder.disconnect(link.process, false);
+        }
     }
 
     fn links(&self, of: impl Fn(&Link) -> bool) -> Vec<Arc<Link>> {
@@ -101,6 +113,7 @@ impl SimBroker for JetStream {
         Fault::Deleted,
         Fault::OffsetGap,
         Fault::Disconnect,
+        Fault::DeadLetter,
     ];
 
     const GOALS: &'static [&'static str] = &[

@@ -153,12 +153,12 @@ impl Link {
         state.cut_behind.get_or_insert(sent);
     }
 
-    /// The client finds that it is cut.
-    pub(super) fn lose(&self) {
+    /// The client finds that it is cut. Says whether it did not know.
+    pub(super) fn lose(&self) -> bool {
         let (task, mailboxes) = {
             let mut state = self.state();
             if std::mem::replace(&mut state.is_lost, true) {
-                return;
+                return false;
             }
             (
                 state.task.take(),
@@ -168,6 +168,7 @@ impl Link {
         task.into_iter().for_each(Waker::wake);
         mailboxes.iter().for_each(|mailbox| mailbox.lose());
         self.host.lost(self.generation, disconnected());
+        true
     }
 
     pub(super) fn alive(&self) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ use super::connection::Link;
 use super::durable::Durable;
 use super::stream::Stream;
 use super::wire::{At, Down, Mail, Up, Wire};
+use crate::sim::broker::DEAD_LETTERS;
 use crate::sim::fault::{Fault, Weather};
 use clearway::backend::{Answer, Outcome};
 use clearway::{Envelope, Failure, FailureKind, Runtime, StartAt};
@@ -104,6 +105,17 @@ impl Server {
         envelope: Envelope,
     ) {
         if self.weather.strikes(Fault::DropBefore) {
+            return;
+        }
+        if &**topic == DEAD_LETTERS && self.weather.strikes(Fault::DeadLetter) {
+            let failure = Failure::new(FailureKind::NoRoom, "the stream has no room");
+            let (outcome, missing) = (Outcome::Rejected(failure), None);
+            let down = Down::Outcome {
+                ticket,
+                outcome,
+                missing,
+            };
+            self.wire.down(link, down, Duration::ZERO);
             return;
         }
         let (now, unix) = (self.now(), self.weather.world().unix_time());
