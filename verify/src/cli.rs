@@ -4,6 +4,7 @@ mod bugs;
 pub mod history;
 mod list;
 mod run;
+mod sim;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -28,6 +29,8 @@ enum Command {
     },
     /// Runs the seeded bugs: who catches which. With a name, shows how it is caught.
     Bugs(bugs::Arguments),
+    /// Runs the whole bus over a simulated broker, seed after seed.
+    Sim(sim::Arguments),
     /// Names every protocol, invariant, model, spec, bug and check.
     List,
     /// One check in a process of its own; what `run` starts.
@@ -44,6 +47,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::List => list::run(),
         Command::History { file } => history::run(&file),
+        Command::Sim(arguments) => sim::run(&arguments),
         Command::Bugs(arguments) => bugs::run(&arguments),
         Command::Child { args } => Ok(crate::child::serve(&crate::child::originals(), &args)),
     };

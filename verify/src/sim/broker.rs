@@ -3,6 +3,7 @@
 //! A broker asks [`Weather`] for every fault and every delay, runs what is its own as tasks of [`Weather::world`], and what is a client's in the
 //! runtime that its `Host` gives. It never draws chance of its own and never lists a map without an order.
 
+pub mod jetstream;
 pub mod kafka;
 
 use super::fault::{Fault, Weather};
@@ -11,7 +12,13 @@ use clearway::BackendChoice;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
+/// The topic of dead letters: a broker asks for [`Fault::DeadLetter`] when it is to store one, and refuses it if that strikes.
+pub const DEAD_LETTERS: &str = "dead";
+
 /// A simulated broker. Clones are the same broker.
+///
+/// The history has to say when a connection is gone: whoever cuts one writes `recorder.disconnect(process, false)` in that moment, and once more
+/// when its client finds out. What the bus says of it itself comes too late for a checker that goes by the order of lines.
 pub trait SimBroker: Clone + Send + Sync + 'static {
     /// As `BROKER=` and the header of a history name it.
     const NAME: &'static str;

@@ -202,12 +202,27 @@ impl World {
         self.state().alive.len() as u64
     }
 
-    /// How many tasks of a process have not ended.
-    pub fn tasks_of(&self, process: u32) -> usize {
+    /// The names of a process's tasks that have not ended.
+    pub fn names_of(&self, process: u32) -> Vec<&'static str> {
         let state = self.state();
-        (state.alive.values())
-            .filter(|job| job.process == process)
-            .count()
+        let of_it = state.alive.values().filter(|job| job.process == process);
+        of_it.map(|job| job.name).collect()
+    }
+
+    /// Drops every task: what they hold holds the world.
+    pub fn end(&self) {
+        loop {
+            let jobs = {
+                let mut state = self.state();
+                state.ready.clear();
+                state.parked.clear();
+                std::mem::take(&mut state.alive)
+            };
+            if jobs.is_empty() {
+                return;
+            }
+            jobs.into_values().for_each(|job| job.end());
+        }
     }
 
     /// How often a task was polled.
@@ -360,6 +375,15 @@ impl State {
     }
 }
 
+impl Job {
+    fn end(&self) {
+        let mut future = self.future.lock().unwrap_or_else(PoisonError::into_inner);
+        let task = future.take();
+        drop(future);
+        drop(task);
+    }
+}
+
 impl Process {
     /// Its number.
     pub fn number(&self) -> u32 {
@@ -386,25 +410,18 @@ impl Process {
             state.note(u64::from(self.number));
             dead.into_values().collect()
         };
-        for job in jobs {
-            let future = job
-                .future
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-            drop(future);
-        }
+        jobs.into_iter().for_each(|job| job.end());
     }
 
-    /// It stands still: none of its tasks runs until it [goes on](Self::thaw). Time passes for it.
-    pub fn freeze(&self) {
+    /// It stands still: none of its tasks runs until it [goes on](Self::thaw). Time passes for it. Says whether it ran.
+    pub fn freeze(&self) -> bool {
         let mut state = self.world.state();
-        if state.dead.contains(&self.number) {
-            return;
+        if state.dead.contains(&self.number) || !state.frozen.insert(self.number) {
+            return false;
         }
-        state.frozen.insert(self.number);
         let parked = state.take_ready(self.number);
         state.parked.extend(parked);
+        true
     }
 
     /// It goes on.

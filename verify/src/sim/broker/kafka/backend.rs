@@ -9,7 +9,8 @@ use super::member::Client;
 use super::net::{Net, Shared};
 use super::produce::Pipe;
 use super::settings::Settings;
-use crate::sim::fault::Weather;
+use crate::sim::broker::DEAD_LETTERS;
+use crate::sim::fault::{Fault, Weather};
 use clearway::backend::{
     Backend, Capabilities, Connection, Host, Route, Slot, SubscribeRequest, check_capabilities,
     partition_of,
@@ -142,6 +143,11 @@ impl Connection for SimConnection {
     type Consumer = SimConsumer;
 
     fn produce(&self, route: &SimRoute, envelope: Envelope, slot: Slot) -> Result<(), Failure> {
+        let weather = &self.net.shared.weather;
+        if *route.topic == *DEAD_LETTERS && weather.strikes(Fault::DeadLetter) {
+            let text = "Kafka: a policy of the broker forbids it";
+            return Err(Failure::new(FailureKind::Broker, text));
+        }
         let partition = match &envelope.key {
             Some(key) => partition_of(key, route.partitions),
             // The low bits of an id are random.

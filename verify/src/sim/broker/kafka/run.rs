@@ -22,6 +22,7 @@ impl SimBroker for Kafka {
         Fault::BrokerKill,
         Fault::Deleted,
         Fault::OffsetGap,
+        Fault::DeadLetter,
     ];
 
     const GOALS: &'static [&'static str] = &[
