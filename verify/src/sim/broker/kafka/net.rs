@@ -247,12 +247,6 @@ impl Net {
         let delay = shared.weather.delay() + more;
         shared.ground.sleep(delay).await;
     }
-
-    /// Until it is so late on the ground's clock.
-    pub(super) async fn until(shared: &Shared, when: Duration) {
-        let now = shared.now();
-        shared.ground.sleep(when.saturating_sub(now)).await;
-    }
 }
 
 pub(super) fn disconnected() -> Failure {

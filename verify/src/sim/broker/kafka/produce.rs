@@ -143,8 +143,8 @@ struct Queue {
     place: Place,
     window: VecDeque<Request>,
     next: u64,
-    /// Before then a request does not arrive: there is one before it.
-    arrives: Duration,
+    /// Said when the last request has arrived, or is lost: a connection keeps the order of what is sent over it.
+    before: Option<oneshot::Receiver<()>>,
 }
 
 /// What a queue has to do next.
@@ -161,7 +161,7 @@ impl Queue {
             place,
             window: VecDeque::new(),
             next: 0,
-            arrives: Duration::ZERO,
+            before: None,
         }
     }
 
@@ -266,15 +266,21 @@ impl Queue {
             producer: self.pipe.producer,
             sequence: first,
         };
-        // A connection keeps the order of what is sent over it.
-        self.arrives = self.arrives.max(shared.now() + shared.weather.delay());
-        let (arrives, reaches) = (self.arrives, self.pipe.net.connection());
+        let reaches = self.pipe.net.connection();
+        let (arrived, next) = oneshot::channel();
+        let before = self.before.replace(next);
         self.pipe.net.under_way(async move {
-            Net::until(&shared, arrives).await;
+            Net::travel(&shared, Duration::ZERO).await;
+            if let Some(before) = before {
+                let _ = before.await;
+            }
             if !reaches(&shared) || shared.weather.strikes(Fault::DropBefore) {
                 return;
             }
-            let answer = arrive(&shared, &place, number, &envelopes).await;
+            let unix = shared.unix_time();
+            let appended = (shared.cluster()).append(&place, number, unix, &envelopes);
+            drop(arrived);
+            let answer = copied(&shared, &place, appended).await;
             let late = match shared.weather.strikes(Fault::LateAck) {
                 true => Duration::from_millis(shared.weather.below(1500)),
                 false => Duration::ZERO,
@@ -378,15 +384,12 @@ impl Queue {
     }
 }
 
-/// A request is at the broker: stored, and copied to all replicas that are in sync.
-async fn arrive(
+/// What was appended is copied to all replicas that are in sync.
+async fn copied(
     shared: &Arc<Shared>,
     place: &Place,
-    number: Number,
-    envelopes: &[Envelope],
+    appended: Result<(Vec<(u64, bool)>, u64), Denied>,
 ) -> Answer {
-    let unix = shared.unix_time();
-    let appended = shared.cluster().append(place, number, unix, envelopes);
     let (stored, term) = appended.map_err(Refused::Denied)?;
     let mut end = stored.last().map_or(0, |(offset, _)| offset + 1);
     if shared.weather.strikes(Fault::OffsetGap) {

@@ -6,6 +6,7 @@
 use super::{AGAIN, Client};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Client {
     pub(super) async fn sure(self: Arc<Self>) {
@@ -25,14 +26,20 @@ impl Client {
                 self.net.sleep(AGAIN).await;
                 continue;
             }
-            let mut state = self.state();
-            if !state.assigning {
+            if self.note_sure(now + silence) {
                 heard = now;
-                state.sure_until = now + silence;
             }
-            drop(state);
             self.net.sleep(silence / 8).await;
         }
+    }
+
+    /// Notes until when we are sure, if there was nothing more to hear.
+    fn note_sure(&self, until: Duration) -> bool {
+        let mut state = self.state();
+        if !state.assigning {
+            state.sure_until = until;
+        }
+        !state.assigning
     }
 
     /// The broker's word.
