@@ -12,12 +12,12 @@
 
 pub mod broker;
 pub mod fault;
-mod handler;
-mod letters;
-mod life;
-mod nemesis;
+pub mod handler;
+pub mod letters;
+pub mod life;
+pub mod nemesis;
 pub mod plan;
-mod record;
+pub mod record;
 pub mod run;
 pub mod seeds;
 pub mod world;

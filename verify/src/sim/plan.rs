@@ -87,12 +87,10 @@ impl Plan {
 
     /// What is done about a delivery that failed.
     pub fn retry(&self) -> Retry {
-        let retry = Retry::new()
-            .delays(Duration::from_millis(10), Duration::from_millis(500))
-            // A process that is killed is no reason to give anything up here: the handler would not be called, and nobody could tell.
-            .deliveries_max(1_000_000);
+        let retry = Retry::new().delays(Duration::from_millis(10), Duration::from_millis(500));
         match self.attempts {
-            Some(attempts) => retry.attempts_max(attempts),
+            // A process that is killed is no reason to give anything up here: the handler would not be called, and nobody could tell.
+            Some(attempts) => retry.attempts_max(attempts).deliveries_max(1_000_000),
             None => retry,
         }
     }

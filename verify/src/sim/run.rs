@@ -86,10 +86,12 @@ pub fn run<B: SimBroker>(plan: &Plan) -> Ran {
         Err(panic) => run.violations.push(format!("panic: {}", text_of(&*panic))),
     }
     let Run {
+        broker,
+        common,
         mut violations,
         liveness,
-        ..
     } = run;
+    drop((broker, common));
     let took = world.now();
     let (hash, polls, order) = (world.hash(), world.polls(), world.order());
     // The tasks of the world hold it, and each other.

@@ -287,9 +287,12 @@ impl Backend for Client {
                 failure: Failure::new(FailureKind::Disconnected, "nobody listens there"),
             });
         }
-        let link = Link::new(self.shared.clone(), self.process, host, generation);
+        let link = Link::new(&self.shared.weather, self.process, host, generation);
         self.shared.server().links.push(link.clone());
-        runtime.spawn("jetstream-client", Box::pin(link.clone().run()));
-        Ok(JetConnection::new(link))
+        runtime.spawn(
+            "jetstream-client",
+            Box::pin(link.clone().run(self.shared.wire.clone())),
+        );
+        Ok(JetConnection::new(link, self.shared.clone()))
     }
 }

@@ -5,8 +5,9 @@
 
 use super::consumer::{JetConsumer, Mailbox};
 use super::stream::DUPLICATE_WINDOW;
-use super::wire::{Down, Up};
+use super::wire::{Down, Up, Wire};
 use super::{JetStream, NAME, Shared};
+use crate::sim::fault::Weather;
 use clearway::backend::{Connection, Host, Outcome, Route, Slot, SubscribeRequest, partition_of};
 use clearway::{
     ClientNumbers, ConfigureError, Durability, Envelope, Failure, FailureKind, SubscribeError,
@@ -25,6 +26,7 @@ pub(super) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection.
 pub(crate) struct JetConnection {
     link: Arc<Link>,
+    shared: Arc<Shared>,
 }
 
 /// How to get to a topic.
@@ -34,10 +36,10 @@ pub(crate) struct JetRoute {
     partitions: u32,
 }
 
-/// What a connection's handle, its task, the wire and the server share.
+/// What a connection's handle, its task, the wire and the server share. It holds none of them.
 pub(super) struct Link {
     pub(super) process: u32,
-    pub(super) shared: Arc<Shared>,
+    pub(super) weather: Weather,
     pub(super) host: Arc<dyn Host>,
     generation: u64,
     state: Mutex<State>,
@@ -86,14 +88,14 @@ impl Route for JetRoute {
 
 impl Link {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        weather: &Weather,
         process: u32,
         host: Arc<dyn Host>,
         generation: u64,
     ) -> Arc<Self> {
         Arc::new(Self {
             process,
-            shared,
+            weather: weather.clone(),
             host,
             generation,
             state: Mutex::default(),
@@ -138,7 +140,7 @@ impl Link {
 
     /// Nothing goes over it any more, and the first of what is under way to the server still arrives.
     pub(super) fn cut(&self) {
-        let weather = &self.shared.weather;
+        let weather = &self.weather;
         let mut state = self.state();
         if state.cut_behind.is_none() {
             let under_way = state.sent - state.arrived;
@@ -210,13 +212,13 @@ impl Link {
     }
 
     /// Sends, hears outcomes and gives up what waited too long, until the connection is left.
-    pub(super) async fn run(self: Arc<Self>) {
+    pub(super) async fn run(self: Arc<Self>, wire: Arc<Wire>) {
         let runtime = self.host.runtime().clone();
         let mut sleep: Option<(Duration, clearway::Task)> = None;
         poll_fn(|cx| {
             loop {
                 let now = runtime.now();
-                self.send_all(now);
+                self.send_all(&wire, now);
                 self.settle_all(now);
                 let mut state = self.state();
                 if state.has_ended || (state.is_closing && state.in_flight.is_empty()) {
@@ -249,7 +251,7 @@ impl Link {
         .await;
     }
 
-    fn send_all(self: &Arc<Self>, now: Duration) {
+    fn send_all(self: &Arc<Self>, wire: &Wire, now: Duration) {
         let mut to_send = Vec::new();
         {
             let mut state = self.state();
@@ -269,7 +271,7 @@ impl Link {
             }
         }
         for up in to_send {
-            self.shared.wire.up(self, up);
+            wire.up(self, up);
         }
     }
 
@@ -310,13 +312,14 @@ impl Link {
     /// A question and its answer.
     pub(super) async fn round_trip<T>(
         self: &Arc<Self>,
+        shared: &Shared,
         ask: impl FnOnce(&mut super::server::Server) -> T,
     ) -> Result<T, Failure> {
         let runtime = self.host.runtime();
-        runtime.sleep(self.shared.weather.delay()).await;
+        runtime.sleep(self.weather.delay()).await;
         self.alive()?;
         let answer = {
-            let mut server = self.shared.server();
+            let mut server = shared.server();
             (server.is_up && !self.is_cut()).then(|| ask(&mut server))
         };
         let Some(answer) = answer else {
@@ -324,15 +327,15 @@ impl Link {
             runtime.sleep(Duration::from_millis(100)).await;
             return Err(disconnected());
         };
-        runtime.sleep(self.shared.weather.delay()).await;
+        runtime.sleep(self.weather.delay()).await;
         self.alive()?;
         Ok(answer)
     }
 }
 
 impl JetConnection {
-    pub(super) fn new(link: Arc<Link>) -> Self {
-        Self { link }
+    pub(super) fn new(link: Arc<Link>, shared: Arc<Shared>) -> Self {
+        Self { link, shared }
     }
 }
 
@@ -353,7 +356,7 @@ impl Connection for JetConnection {
         };
         let task = {
             let mut state = self.link.state();
-            let ticket = self.link.shared.ticket();
+            let ticket = self.shared.ticket();
             state.in_flight.insert(ticket, of);
             state.queue.push(ticket);
             state.task.take()
@@ -371,7 +374,9 @@ impl Connection for JetConnection {
         };
         let ensured = self
             .link
-            .round_trip(|server| super::ensure::ensure(server, &config))
+            .round_trip(&self.shared, |server| {
+                super::ensure::ensure(server, &config)
+            })
             .await;
         let ensured = ensured.map_err(failed)??;
         for event in ensured.events {
@@ -401,12 +406,13 @@ impl Connection for JetConnection {
             request.group.clone(),
             self.link.clone(),
         );
-        let joined = self.link.round_trip(|server| {
+        let shared = self.shared.clone();
+        let joined = self.link.round_trip(&self.shared, |server| {
             let (member, born) = server.join(&link, &topic, &group, request.start)?;
             let mailbox = Arc::new(Mailbox::default());
             link.state().mailboxes.insert(member, mailbox.clone());
             Some(JetConsumer::new(
-                link.clone(),
+                (link.clone(), shared.clone()),
                 member,
                 born,
                 mailbox,
@@ -422,7 +428,7 @@ impl Connection for JetConnection {
     }
 
     async fn ping(&self) -> Result<(), Failure> {
-        self.link.round_trip(|_| ()).await
+        self.link.round_trip(&self.shared, |_| ()).await
     }
 
     fn numbers(&self) -> Option<ClientNumbers> {
@@ -449,7 +455,6 @@ impl Connection for JetConnection {
                         state.in_flight.insert(ticket, of);
                         state.queue.push(ticket);
                         self.link
-                            .shared
                             .weather
                             .goal("a publish sent again after a reconnect");
                     }

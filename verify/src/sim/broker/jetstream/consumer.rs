@@ -3,6 +3,7 @@
 //! It believes what it hears, which is a little later than it is. A partition is its own from `Pinned` until it is asked back and released,
 //! or taken; and surely so for half of what the server waits after it was heard last.
 
+use super::Shared;
 use super::connection::{Link, disconnected};
 use super::server::PIN_WAIT;
 use super::wire::{At, Mail, Up};
@@ -23,6 +24,7 @@ const CONFIRM_WAIT: Duration = Duration::from_secs(2);
 /// A member of a group.
 pub(crate) struct JetConsumer {
     link: Arc<Link>,
+    shared: Arc<Shared>,
     member: u64,
     born: u64,
     mailbox: Arc<Mailbox>,
@@ -104,7 +106,7 @@ impl Mailbox {
 
 impl JetConsumer {
     pub(super) fn new(
-        link: Arc<Link>,
+        (link, shared): (Arc<Link>, Arc<Shared>),
         member: u64,
         born: u64,
         mailbox: Arc<Mailbox>,
@@ -128,6 +130,7 @@ impl JetConsumer {
             tick: None,
             is_gone: false,
             link,
+            shared,
         }
     }
 
@@ -136,7 +139,7 @@ impl JetConsumer {
     }
 
     fn say(&self, up: Up) {
-        self.link.shared.wire.up(&self.link, up);
+        self.shared.wire.up(&self.link, up);
     }
 
     fn at(&self, partition: u32, sequence: u64) -> At {
@@ -250,7 +253,6 @@ impl JetConsumer {
             // Answered meanwhile, or not handed out yet: nothing new.
             if of.out.contains_key(&sequence) {
                 self.link
-                    .shared
                     .weather
                     .goal("a delivery repeated while its handler is at work");
                 let position = Position {
@@ -280,10 +282,7 @@ impl JetConsumer {
         }
         let of = self.partitions.remove(&partition)?;
         if !of.out.is_empty() {
-            self.link
-                .shared
-                .weather
-                .goal("a revoke while deliveries are out");
+            self.link.weather.goal("a revoke while deliveries are out");
         }
         self.news.push_back(Incoming::Revoked {
             partitions: vec![partition],
@@ -438,12 +437,11 @@ impl Consumer for JetConsumer {
         let confirm = asks.then_some(self.member);
         if self
             .link
-            .shared
             .weather
             .strikes(crate::sim::fault::Fault::LostAnswer)
         {
             // It does not get through, and neither does anything behind it.
-            self.link.shared.cut(&self.link);
+            self.shared.cut(&self.link);
             return Ok(if asks {
                 Answered::Pending
             } else {
@@ -484,7 +482,7 @@ impl Consumer for JetConsumer {
     async fn lag(&mut self) -> Result<Vec<(u32, u64)>, Failure> {
         let owned: Vec<u32> = self.partitions.keys().copied().collect();
         let (topic, group) = (self.topic.clone(), self.group.clone());
-        let lag = self.link.round_trip(|server| {
+        let lag = self.link.round_trip(&self.shared, |server| {
             let stream = server.streams.get(&topic)?;
             let of = |partition: &u32| {
                 let durable = stream.durables.get(&(group.clone(), *partition))?;
