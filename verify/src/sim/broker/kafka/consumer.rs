@@ -274,7 +274,7 @@ impl SimConsumer {
             })
             .collect();
         self.committing += commits.len();
-        self.client.commit(&commits);
+        self.client.commit(commits);
     }
 
     fn acknowledge(&mut self, token: &Token) -> Answered {

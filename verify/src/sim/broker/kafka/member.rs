@@ -78,7 +78,7 @@ pub(super) struct State {
     assigning: bool,
     /// Where a group that was new begins, in partitions without a commit.
     starts: BTreeMap<u32, u64>,
-    to_commit: BTreeMap<u32, Commit>,
+    to_commit: VecDeque<Vec<Commit>>,
     /// What to commit for the last time.
     closing: Option<Vec<Commit>>,
     failed: bool,

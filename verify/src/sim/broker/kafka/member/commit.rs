@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Client {
-    /// What is to be committed, as soon as may be. A later place of a partition takes the place of an earlier one.
-    pub(in super::super) fn commit(&self, commits: &[Commit]) {
-        let mut state = self.state();
-        for commit in commits {
-            state.to_commit.insert(commit.partition, *commit);
+    /// What is to be committed, as soon as may be. Each is answered.
+    pub(in super::super) fn commit(&self, commits: Vec<Commit>) {
+        if commits.is_empty() {
+            return;
         }
-        drop(state);
+        self.state().to_commit.push_back(commits);
         self.woken.notify_waiters();
     }
 
@@ -19,17 +18,17 @@ impl Client {
         loop {
             let mut woken = Box::pin(self.woken.notified());
             woken.as_mut().enable();
-            let commits: Vec<Commit> = {
+            let commits = {
                 let mut state = self.state();
                 if state.ended {
                     return;
                 }
-                std::mem::take(&mut state.to_commit).into_values().collect()
+                state.to_commit.pop_front()
             };
-            if commits.is_empty() {
+            let Some(commits) = commits else {
                 woken.await;
                 continue;
-            }
+            };
             let places = self.current(&commits);
             self.commit_places(places).await;
         }
