@@ -115,7 +115,7 @@ impl Backend for OfProcess {
     async fn connect(
         &self,
         host: Arc<dyn Host>,
-        _generation: u64,
+        generation: u64,
     ) -> Result<SimConnection, ConnectError> {
         let runtime = host.runtime().clone();
         let net = Net::new(self.shared.clone(), self.process, runtime);
@@ -133,7 +133,11 @@ impl Backend for OfProcess {
                 Err(_) => net.sleep(AGAIN).await,
             }
         };
-        let pipe = Pipe::new(net.another(), host.clone(), producer);
+        let pipe = Pipe::new(net.another(), host.clone(), (producer, generation));
+        let mut pipes = self.shared.pipes.lock();
+        pipes.retain(|(_, pipe)| pipe.strong_count() > 0);
+        pipes.push((self.process, Arc::downgrade(&pipe)));
+        drop(pipes);
         Ok(SimConnection { net, host, pipe })
     }
 }

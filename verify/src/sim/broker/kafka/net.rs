@@ -5,14 +5,15 @@
 //! client gave up does not arrive after what it sends later: it closes the connection.
 
 use super::cluster::Cluster;
+use super::produce::Pipe;
 use super::settings::Settings;
 use crate::sim::fault::Weather;
 use clearway::{Failure, FailureKind, Runtime};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
@@ -28,6 +29,8 @@ pub(super) struct Shared {
     cluster: Mutex<Cluster>,
     /// By process: how often its connections were cut.
     cuts: Mutex<BTreeMap<u32, u64>>,
+    /// Producers, by process.
+    pub(super) pipes: Mutex<Vec<(u32, Weak<Pipe>)>>,
     /// Something that members or readers may wait for has happened.
     changed: Notify,
     epochs: AtomicU64,
@@ -51,6 +54,7 @@ impl Shared {
             settings,
             ground,
             cuts: Mutex::default(),
+            pipes: Mutex::default(),
             changed: Notify::new(),
             epochs: AtomicU64::new(0),
         }
@@ -210,12 +214,18 @@ impl Net {
             Some(Err(_)) => Err(disconnected()),
             None => {
                 // What is on its way now must not arrive behind what is sent next.
-                self.closed.fetch_add(1, Ordering::Relaxed);
-                self.shared.tell_cut(self.process);
+                self.hang_up();
                 let text = "no broker has answered in time";
                 Err(Failure::new(FailureKind::TimedOut, text))
             }
         }
+    }
+
+    /// Closes the connections of this client: what is on its way over them does not arrive.
+    pub(super) fn hang_up(&self) {
+        self.closed.fetch_add(1, Ordering::Relaxed);
+        self.shared.tell_cut(self.process);
+        self.shared.changed();
     }
 
     /// Runs something of the network's own.

@@ -25,11 +25,15 @@ const BATCH: usize = REMEMBERED / REQUESTS;
 /// Between an attempt that failed and the next.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// What a producer says that has failed for good.
+const FATAL: &str = "Kafka, fatal: the producer does not know what is stored";
+
 /// The producing half of a connection.
 pub(super) struct Pipe {
     net: Net,
     host: Arc<dyn Host>,
     producer: u64,
+    generation: u64,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -41,6 +45,8 @@ struct State {
     at_work: usize,
     /// Until when to go on, once it is told to end.
     stop: Option<Duration>,
+    /// It has failed for good.
+    failed: bool,
 }
 
 /// A publish that has no outcome, or whose envelope is still to be stored.
@@ -70,11 +76,16 @@ enum Refused {
 }
 
 impl Pipe {
-    pub(super) fn new(net: Net, host: Arc<dyn Host>, producer: u64) -> Arc<Self> {
+    pub(super) fn new(
+        net: Net,
+        host: Arc<dyn Host>,
+        (producer, generation): (u64, u64),
+    ) -> Arc<Self> {
         Arc::new(Self {
             net,
             host,
             producer,
+            generation,
             state: Mutex::default(),
             changed: Notify::new(),
         })
@@ -89,10 +100,11 @@ impl Pipe {
     ) -> Result<(), Failure> {
         let mut state = self.state.lock();
         if state.stop.is_some() {
-            return Err(Failure::new(
-                FailureKind::Disconnected,
-                "the connection was closed",
-            ));
+            let (kind, text) = match state.failed {
+                true => (FailureKind::Broker, FATAL),
+                false => (FailureKind::Disconnected, "the connection was closed"),
+            };
+            return Err(Failure::new(kind, text));
         }
         let due = self.net.now() + self.net.settings().publish_timeout;
         let sent = Sent {
@@ -112,6 +124,20 @@ impl Pipe {
         drop(state);
         self.changed.notify_waiters();
         Ok(())
+    }
+
+    /// Fails for good, as an idempotent producer does that cannot tell any more what is stored: it sends nothing from here on, and the
+    /// bus makes another connection.
+    pub(super) fn fail(&self) {
+        let before = std::mem::replace(&mut self.state.lock().failed, true);
+        if before {
+            return;
+        }
+        // Nothing of it arrives behind what its successor sends.
+        self.net.hang_up();
+        self.stop(Duration::ZERO);
+        let failure = Failure::new(FailureKind::Broker, FATAL);
+        self.host.lost(self.generation, failure);
     }
 
     /// Is to flush for `limit`, and to end.

@@ -50,8 +50,19 @@ impl SimBroker for Kafka {
         self.shared.forget(process);
     }
 
+    /// A client connects again by itself; now and then its producer has failed for good with it.
     fn disconnect(&self, process: u32) {
         self.shared.cut(process);
+        if self.shared.weather.below(4) > 0 {
+            return;
+        }
+        let pipes = self.shared.pipes.lock();
+        let of_it: Vec<_> = (pipes.iter())
+            .filter(|(of, _)| *of == process)
+            .filter_map(|(_, pipe)| pipe.upgrade())
+            .collect();
+        drop(pipes);
+        of_it.into_iter().for_each(|pipe| pipe.fail());
     }
 
     fn kill(&self) {
