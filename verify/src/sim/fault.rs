@@ -6,9 +6,11 @@
 //! Brokers and workload ask the weather and draw nothing themselves: so a fault is taken out of a run by its name, and every strike is
 //! counted.
 
+use super::broker::DEAD_LETTERS;
 use super::world::World;
 use crate::history::{Fault as Line, Phase};
 use crate::recorder::Recorder;
+use clearway::Envelope;
 use fastrand::Rng;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -227,6 +229,15 @@ impl Weather {
         if let Some(recorder) = &self.0.recorder {
             let what = what.into();
             recorder.record(Line { what, phase });
+        }
+    }
+
+    /// An attempt had no answer, and a client sends the envelope once more. Dead letters are published by nobody that the history knows.
+    pub fn resend(&self, topic: &str, envelope: &Envelope) {
+        if let Some(recorder) = &self.0.recorder
+            && topic != DEAD_LETTERS
+        {
+            recorder.resend(topic, &envelope.id.to_string());
         }
     }
 

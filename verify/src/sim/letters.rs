@@ -20,7 +20,7 @@ const PROCESS: u32 = u32::MAX;
 /// See the module.
 pub struct Undertaker {
     common: Arc<Common>,
-    found: Arc<Mutex<BTreeSet<String>>>,
+    found: Arc<Mutex<BTreeSet<(String, u32)>>>,
     reads: Arc<AtomicBool>,
 }
 
@@ -41,9 +41,16 @@ impl Undertaker {
             let bus = bus.expect("it is calm");
             let topic = bus.raw_topic(DEAD_LETTERS).expect("it is a topic");
             let handler = move |letter: Delivery<Bytes>| {
-                if let Some(id) = letter.envelope.headers.first(header::ID) {
+                let headers = &letter.envelope.headers;
+                let text = |name| {
+                    headers
+                        .first(name)
+                        .map(|value| String::from_utf8_lossy(value).into_owned())
+                };
+                let attempts = text(header::ATTEMPTS).and_then(|attempts| attempts.parse().ok());
+                if let Some(letter) = text(header::ID).zip(attempts) {
                     let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                    found.insert(String::from_utf8_lossy(id).into_owned());
+                    found.insert(letter);
                 }
                 async { Ok::<_, HandlerError>(()) }
             };
@@ -63,6 +70,14 @@ impl Undertaker {
         self.reads.load(Ordering::Relaxed) && lag == 0
     }
 
+    /// What it has read, by id and attempt.
+    pub fn found(&self) -> BTreeSet<(String, u32)> {
+        self.found
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     /// What was said to be among the dead letters and is not. What was destroyed is missed by nobody.
     pub fn missing(&self) -> Option<String> {
         let struck = self.common.weather.struck();
@@ -76,10 +91,10 @@ impl Undertaker {
         if !buried.is_empty() {
             self.common.weather.goal("a dead letter");
         }
-        let missing: Vec<&str> = buried
-            .iter()
-            .filter(|id| !found.contains(*id))
-            .map(String::as_str)
+        let is_there = |id: &str, attempts: u32| found.contains(&(id.to_owned(), attempts));
+        let missing: Vec<&str> = (buried.iter())
+            .filter(|(id, attempts)| !is_there(id, **attempts))
+            .map(|(id, _)| id.as_str())
             .collect();
         let what = || {
             format!(

@@ -3,7 +3,7 @@
 //! A plan is data: whoever shrinks a failing run takes something out of it and runs it again.
 
 use super::broker::DEAD_LETTERS;
-use super::fault::Faults;
+use super::fault::{Faults, Ratio};
 use clearway::{DeadLetter, OnFailure, Order, Retry};
 use fastrand::Rng;
 use std::fmt;
@@ -58,7 +58,12 @@ impl Plan {
     /// The plan of a seed, for about so many envelopes.
     pub fn draw(seed: u64, envelopes: u64) -> Self {
         let mut random = Rng::with_seed(seed);
-        let faults = Faults::draw(&mut random.fork());
+        let mut faults = Faults::draw(&mut random.fork());
+        let attempts = (random.u32(..3) == 0).then(|| random.u32(2..5));
+        if attempts.is_some() {
+            // Which letters there were is read in the end: none may be lost.
+            faults.lazy_fsync = Ratio::NEVER;
+        }
         let envelopes = random.u64(envelopes / 2..envelopes * 3 / 2 + 1);
         Self {
             seed,
@@ -78,7 +83,7 @@ impl Plan {
             concurrency: [1, 2, 8, 16][random.usize(..4)],
             in_flight: [1, 8, 32, 128][random.usize(..4)],
             timeout: Duration::from_millis(random.u64(300..2000)),
-            attempts: (random.u32(..3) == 0).then(|| random.u32(2..5)),
+            attempts,
             confirm: random.u32(..4) == 0,
             dedup: (random.u32(..4) == 0).then_some(4096),
             faults,

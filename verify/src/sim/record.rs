@@ -4,10 +4,10 @@
 
 use super::plan::Plan;
 use super::world::{Process, World};
-use crate::history::{Deliver, Durability, Header, History, Log, Owners, Settle, Settled};
+use crate::history::{Deliver, Durability, Event, Header, History, Log, Owners, Settle, Settled};
 use crate::recorder::{OpId, Recorder};
 use clearway::Runtime;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,8 +18,8 @@ pub struct Record {
     owners: Mutex<Owners>,
     subscriptions: AtomicU32,
     open_handlers: AtomicU64,
-    /// Envelopes whose last handler has given them up.
-    buried: Mutex<BTreeSet<String>>,
+    /// What a handler has given up, by the attempt, unless it was delivered again.
+    buried: Mutex<BTreeMap<String, u32>>,
 }
 
 impl Record {
@@ -59,10 +59,10 @@ impl Record {
     }
 
     /// A handler has ended.
-    pub fn settle(&self, id: &str, settle: Settle) {
+    pub fn settle(&self, (id, attempt): (&str, u32), settle: Settle) {
         self.open_handlers.fetch_sub(1, Ordering::Relaxed);
         if settle.how == Settled::DeadLetter {
-            self.buried().insert(id.to_owned());
+            self.buried().insert(id.to_owned(), attempt);
         }
         self.recorder.record(settle);
     }
@@ -77,14 +77,51 @@ impl Record {
         self.open_handlers.load(Ordering::Relaxed)
     }
 
-    /// The envelopes that have to be among the dead letters.
-    pub fn buried(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    /// The envelopes that have to be among the dead letters, and after how many attempts.
+    pub fn buried(&self) -> MutexGuard<'_, BTreeMap<String, u32>> {
         self.buried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The history, once nobody else writes.
-    pub fn into_history(self) -> Option<History> {
-        Arc::into_inner(self.recorder)?.into_history()
+    /// The history, once nobody else writes. `letters` are the dead letters that were read, by id and attempt.
+    pub fn into_history(self, letters: &BTreeSet<(String, u32)>) -> Option<History> {
+        let mut history = Arc::into_inner(self.recorder)?.into_history()?;
+        bury(&mut history, letters);
+        Some(history)
+    }
+}
+
+/// A delivery is put aside when its letter is stored, of which its handler knows nothing: one without a letter was cut off, by a revoke or a
+/// close, and comes again.
+fn bury(history: &mut History, letters: &BTreeSet<(String, u32)>) {
+    let mut attempts = BTreeMap::new();
+    for entry in &mut history.entries {
+        match &mut entry.event {
+            Event::Deliver(deliver) => {
+                let place = (
+                    deliver.subscription,
+                    deliver.topic.clone(),
+                    deliver.partition,
+                    deliver.position,
+                );
+                attempts.insert(
+                    place,
+                    (deliver.id.clone(), deliver.attempt.unwrap_or_default()),
+                );
+            }
+            Event::Settle(settle) if settle.how == Settled::DeadLetter => {
+                let place = (
+                    settle.subscription,
+                    settle.topic.clone(),
+                    settle.partition,
+                    settle.position,
+                );
+                let letter = attempts.get(&place);
+                if letter.is_none_or(|letter| !letters.contains(letter)) {
+                    settle.how = Settled::Cancelled;
+                }
+            }
+            _ => {}
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::check::{self, Counts};
 use crate::history::History;
 use clearway::Runtime;
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::Once;
@@ -78,6 +78,7 @@ pub fn run<B: SimBroker>(plan: &Plan) -> Ran {
         common,
         violations: Vec::new(),
         liveness: Duration::ZERO,
+        letters: BTreeSet::new(),
     };
     let ended = catch_unwind(AssertUnwindSafe(|| world.run_until(WORLD_MAX, run.play())));
     match ended {
@@ -90,6 +91,7 @@ pub fn run<B: SimBroker>(plan: &Plan) -> Ran {
         common,
         mut violations,
         liveness,
+        letters,
     } = run;
     drop((broker, common));
     let took = world.now();
@@ -98,7 +100,7 @@ pub fn run<B: SimBroker>(plan: &Plan) -> Ran {
     world.end();
     let (struck, goals) = (weather.struck(), weather.goals());
     drop(weather);
-    let history = Arc::into_inner(record).and_then(Record::into_history);
+    let history = Arc::into_inner(record).and_then(|record| record.into_history(&letters));
     let mut counts = Counts::default();
     match &history {
         None => {
@@ -132,6 +134,8 @@ struct Run<B> {
     common: Arc<Common>,
     violations: Vec<String>,
     liveness: Duration,
+    /// The dead letters that were read.
+    letters: BTreeSet<(String, u32)>,
 }
 
 impl<B: SimBroker> Run<B> {
@@ -178,6 +182,7 @@ impl<B: SimBroker> Run<B> {
             common.record.recorder.drained(topic, GROUP);
         }
         if let Some(undertaker) = &undertaker {
+            self.letters = undertaker.found();
             self.violations.extend(undertaker.missing());
         }
         self.end(&cast.lives()).await;

@@ -13,7 +13,6 @@ pub const GOALS: &[&str] = &[
     "a publish whose outcome is unknown",
     "a handler cut off by its time limit",
     "a handler that published",
-    "a handler whose publish failed",
     "a reconnect",
     "a process killed",
     "a process that stood still",

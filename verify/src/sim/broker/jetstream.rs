@@ -189,6 +189,8 @@ impl SimBroker for JetStream {
         for link in self.0.links(|_| true) {
             self.0.cut(&link);
         }
+        // No connection of before reaches the next one.
+        self.0.wire.clear();
         let weather = &self.0.weather;
         let loses = weather.strikes(Fault::LazyFsync);
         let now = weather.world().now();

@@ -452,6 +452,9 @@ impl Connection for JetConnection {
                     Some(sent) if now > sent + DUPLICATE_WINDOW / 2 => unknown.push(of.slot),
                     sent => {
                         of.is_ambiguous = sent.is_some();
+                        if of.is_ambiguous {
+                            self.link.weather.resend(&of.topic, &of.envelope);
+                        }
                         state.in_flight.insert(ticket, of);
                         state.queue.push(ticket);
                         self.link

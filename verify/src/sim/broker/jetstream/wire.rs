@@ -155,6 +155,12 @@ impl Wire {
         waker.into_iter().for_each(Waker::wake);
     }
 
+    /// Nothing that is under way arrives.
+    pub(super) fn clear(&self) {
+        let gone = std::mem::take(&mut self.now().under_way);
+        drop(gone);
+    }
+
     /// The next packet that arrives, when it does.
     pub(super) async fn next(&self) -> (Arc<Link>, Packet) {
         let mut sleep: Option<(Duration, clearway::Task)> = None;
