@@ -3,6 +3,7 @@
 use clearway::Runtime;
 use clearway_verify::sim::broker::SimBroker;
 use clearway_verify::sim::broker::jetstream::JetStream;
+use clearway_verify::sim::broker::kafka::Kafka;
 use clearway_verify::sim::fault::Fault;
 use clearway_verify::sim::plan::Plan;
 use clearway_verify::sim::run::run;
@@ -35,6 +36,11 @@ fn seeds_hold<B: SimBroker>(seeds: std::ops::Range<u64>) {
 #[test]
 fn a_hundred_seeds_over_jetstream() {
     seeds_hold::<JetStream>(0..100);
+}
+
+#[test]
+fn a_hundred_seeds_over_kafka() {
+    seeds_hold::<Kafka>(0..100);
 }
 
 #[test]

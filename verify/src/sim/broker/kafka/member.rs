@@ -50,6 +50,8 @@ pub(super) struct Client {
     /// The topic that it was when it was subscribed to.
     pub(super) topic: u64,
     state: Mutex<State>,
+    /// Held by who commits.
+    committing: tokio::sync::Mutex<()>,
     /// The member has something to do.
     ordered: Notify,
     /// There is something to commit, or to end.
@@ -163,6 +165,7 @@ impl Client {
             request,
             topic,
             state: Mutex::default(),
+            committing: tokio::sync::Mutex::new(()),
             ordered: Notify::new(),
             woken: Notify::new(),
             reads: Notify::new(),
@@ -248,6 +251,8 @@ impl Client {
     /// The last commit, and out of the group.
     async fn end(&self) {
         let until = self.net.now() + LAST_LIMIT;
+        self.commit_ordered().await;
+        let _nobody_else = self.committing.lock().await;
         let commits = self.state().closing.clone().unwrap_or_default();
         let mut left = self.current(&commits);
         while !left.is_empty() {
@@ -357,6 +362,9 @@ impl Client {
                 };
                 state.leaving.release(partition as i32, epoch, commit)
             };
+            // First what was told before.
+            self.commit_ordered().await;
+            let _one_at_a_time = self.committing.lock().await;
             let places = places.into_iter();
             let places = places.map(|(at, offset)| (at as u32, offset as u64));
             self.commit_places(places.collect()).await;

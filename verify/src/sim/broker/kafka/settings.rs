@@ -75,10 +75,11 @@ impl Settings {
         let mut settings = Self::new(rebalancing);
         let seconds = Duration::from_secs;
         settings.patience.session = seconds(3 + weather.below(8));
-        settings.patience.rebalance = seconds(5 + weather.below(20));
+        settings.patience.rebalance = seconds(8 + weather.below(20));
         settings.heartbeat = settings.patience.session / (3 + weather.below(8) as u32);
         settings.commit_every = Duration::from_millis(20 + weather.below(2000));
-        settings.hand_over_limit = Duration::from_millis(100 + weather.below(8000));
+        // Longer than any handler takes: what is taken from one that is at work overlaps with it, and is meant to.
+        settings.hand_over_limit = Duration::from_millis(2500 + weather.below(4000));
         settings.ahead = 1 << weather.below(8);
         settings
     }

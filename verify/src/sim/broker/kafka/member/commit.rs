@@ -18,16 +18,21 @@ impl Client {
         loop {
             let mut woken = Box::pin(self.woken.notified());
             woken.as_mut().enable();
-            let commits = {
-                let mut state = self.state();
-                if state.ended {
-                    return;
-                }
-                state.to_commit.pop_front()
-            };
+            if self.state().ended {
+                return;
+            }
+            self.commit_ordered().await;
+            woken.await;
+        }
+    }
+
+    /// Commits what there is to commit, in order: one that came late would take the group back.
+    pub(super) async fn commit_ordered(&self) {
+        let _one_at_a_time = self.committing.lock().await;
+        loop {
+            let commits = self.state().to_commit.pop_front();
             let Some(commits) = commits else {
-                woken.await;
-                continue;
+                return;
             };
             let places = self.current(&commits);
             self.commit_places(places).await;
