@@ -12,7 +12,9 @@ CARGO := cargo
 # The root package's features that need no broker to compile. `kafka` compiles librdkafka.
 FEATURES := --features nats,kafka,throttle,tower
 
-.PHONY: help verify test check models bugs bugs-brokers race integration runs tls bench \
+SEEDS ?= 2000
+
+.PHONY: help verify test check models sim bugs bugs-brokers race integration runs tls bench \
 	tools fmt clippy doc rust-version deny
 
 help: ## This list
@@ -29,6 +31,9 @@ check: tools fmt clippy doc rust-version deny ## Format, clippy, documentation, 
 
 models: tools ## Every protocol under loom, at full depth, and under shuttle
 	CARGO_TARGET_DIR=$(TARGET)/loom RUSTFLAGS="--cfg loom" $(CARGO) test -p clearway-models --release
+
+sim: tools ## The whole bus over a simulated broker, in virtual time: SEEDS=2000, BROKER=jetstream, or SEED=17 for one run again
+	$(if $(SEED),SEED=$(SEED)) SEEDS=$(SEEDS) $(CARGO) run --quiet --release -p clearway-verify --bin verify -- sim
 
 bugs: tools ## The seeded bugs: which checker catches which
 	$(CARGO) run --quiet --release -p clearway-verify --bin verify -- bugs

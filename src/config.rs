@@ -20,15 +20,24 @@ use std::time::Duration;
 /// assert_eq!(orders.name(), "orders");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TopicConfig {
-    pub(crate) name: Arc<str>,
-    pub(crate) durability: Option<Durability>,
-    pub(crate) partitions: Option<u32>,
-    pub(crate) replicas: Option<u32>,
-    pub(crate) retention: Retention,
-    pub(crate) size_limit: Option<usize>,
-    pub(crate) ensure: Ensure,
-    pub(crate) mismatch: Mismatch,
+    /// The topic's name.
+    pub name: Arc<str>,
+    /// What an acknowledged envelope must survive, at least.
+    pub durability: Option<Durability>,
+    /// Over how many partitions keys are spread.
+    pub partitions: Option<u32>,
+    /// How many brokers hold a copy.
+    pub replicas: Option<u32>,
+    /// How long it keeps what it has.
+    pub retention: Retention,
+    /// The largest envelope.
+    pub size_limit: Option<usize>,
+    /// What may be done about the topic before the first use.
+    pub ensure: Ensure,
+    /// What to do when it differs and may not be changed.
+    pub mismatch: Mismatch,
 }
 
 /// What an acknowledged envelope survives. Ordered: a later one is stronger.

@@ -1,5 +1,7 @@
 //! Any: the backend chosen at run time. The only place that knows them all, and it only forwards.
+//! One that was not compiled in is [`custom`](super::custom).
 
+use super::custom::{Custom, CustomConnection, CustomConsumer, CustomRoute, CustomToken};
 use super::{
     Answer, Answered, Backend, Capabilities, Connection, Consumer, Host, Incoming, Route, Slot,
     SubscribeRequest,
@@ -17,30 +19,30 @@ use crate::metrics::ClientNumbers;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One of the backends that were compiled in.
+/// One of the backends that were compiled in, or [one of your own](BackendChoice::custom).
 #[derive(Debug)]
 pub struct BackendChoice(Any);
 
 macro_rules! any {
-    ($(($feature:literal, $variant:ident, $module:ident, $backend:ty, $connection:ty, $route:ty, $consumer:ty, $token:ty)),* $(,)?) => {
+    ($((($($when:tt)*), $variant:ident, $module:ident, $backend:ty, $connection:ty, $route:ty, $consumer:ty, $token:ty)),* $(,)?) => {
         #[derive(Debug)]
-        pub(crate) enum Any { $(#[cfg(feature = $feature)] $variant($backend)),* }
+        pub(crate) enum Any { $(#[cfg($($when)*)] $variant($backend)),* }
 
         // Made once and held behind an `Arc`; a box would cost a hop on every publish.
         #[allow(clippy::large_enum_variant)]
-        pub(crate) enum AnyConnection { $(#[cfg(feature = $feature)] $variant($connection)),* }
+        pub(crate) enum AnyConnection { $(#[cfg($($when)*)] $variant($connection)),* }
 
         #[derive(Debug)]
-        pub(crate) enum AnyRoute { $(#[cfg(feature = $feature)] $variant($route)),* }
+        pub(crate) enum AnyRoute { $(#[cfg($($when)*)] $variant($route)),* }
 
         // One for each subscription, in a task that is boxed anyway.
         #[allow(clippy::large_enum_variant)]
-        pub(crate) enum AnyConsumer { $(#[cfg(feature = $feature)] $variant($consumer)),* }
+        pub(crate) enum AnyConsumer { $(#[cfg($($when)*)] $variant($consumer)),* }
 
-        pub(crate) enum AnyToken { $(#[cfg(feature = $feature)] $variant($token)),* }
+        pub(crate) enum AnyToken { $(#[cfg($($when)*)] $variant($token)),* }
 
         $(
-            #[cfg(feature = $feature)]
+            #[cfg($($when)*)]
             impl From<$backend> for BackendChoice {
                 fn from(backend: $backend) -> Self {
                     Self(Any::$variant(backend))
@@ -52,24 +54,24 @@ macro_rules! any {
             type Connection = AnyConnection;
 
             fn name(&self) -> &'static str {
-                match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.name()),* }
+                match self { $(#[cfg($($when)*)] Self::$variant(inner) => inner.name()),* }
             }
 
             fn endpoint(&self) -> String {
-                match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.endpoint()),* }
+                match self { $(#[cfg($($when)*)] Self::$variant(inner) => inner.endpoint()),* }
             }
 
             fn capabilities(&self) -> Capabilities {
-                match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.capabilities()),* }
+                match self { $(#[cfg($($when)*)] Self::$variant(inner) => inner.capabilities()),* }
             }
 
             fn check_topic(&self, config: &TopicConfig) -> Result<(), ConfigureError> {
-                match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.check_topic(config)),* }
+                match self { $(#[cfg($($when)*)] Self::$variant(inner) => inner.check_topic(config)),* }
             }
 
             async fn connect(&self, host: Arc<dyn Host>, generation: u64) -> Result<AnyConnection, ConnectError> {
                 match self {
-                    $(#[cfg(feature = $feature)] Self::$variant(inner) => {
+                    $(#[cfg($($when)*)] Self::$variant(inner) => {
                         inner.connect(host, generation).await.map(AnyConnection::$variant)
                     }),*
                 }
@@ -82,7 +84,7 @@ macro_rules! any {
 
             fn produce(&self, route: &AnyRoute, envelope: Envelope, slot: Slot) -> Result<(), Failure> {
                 match (self, route) {
-                    $(#[cfg(feature = $feature)] (Self::$variant(inner), AnyRoute::$variant(route)) => {
+                    $(#[cfg($($when)*)] (Self::$variant(inner), AnyRoute::$variant(route)) => {
                         inner.produce(route, envelope, slot)
                     })*
                     #[allow(unreachable_patterns, reason = "with one backend there is no other route")]
@@ -92,7 +94,7 @@ macro_rules! any {
 
             async fn ensure(&self, config: &TopicConfig) -> Result<AnyRoute, ConfigureError> {
                 match self {
-                    $(#[cfg(feature = $feature)] Self::$variant(inner) => {
+                    $(#[cfg($($when)*)] Self::$variant(inner) => {
                         inner.ensure(config).await.map(AnyRoute::$variant)
                     }),*
                 }
@@ -100,23 +102,23 @@ macro_rules! any {
 
             async fn subscribe(&self, request: SubscribeRequest) -> Result<AnyConsumer, SubscribeError> {
                 match self {
-                    $(#[cfg(feature = $feature)] Self::$variant(inner) => {
+                    $(#[cfg($($when)*)] Self::$variant(inner) => {
                         inner.subscribe(request).await.map(AnyConsumer::$variant)
                     }),*
                 }
             }
 
             async fn ping(&self) -> Result<(), Failure> {
-                match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.ping().await),* }
+                match self { $(#[cfg($($when)*)] Self::$variant(inner) => inner.ping().await),* }
             }
 
             fn numbers(&self) -> Option<ClientNumbers> {
-                match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.numbers()),* }
+                match self { $(#[cfg($($when)*)] Self::$variant(inner) => inner.numbers()),* }
             }
 
             async fn take_over(&self, lost: &Self) {
                 match (self, lost) {
-                    $(#[cfg(feature = $feature)] (Self::$variant(inner), Self::$variant(lost)) => {
+                    $(#[cfg($($when)*)] (Self::$variant(inner), Self::$variant(lost)) => {
                         inner.take_over(lost).await
                     })*
                     #[allow(unreachable_patterns, reason = "a bus has connections of one backend")]
@@ -125,17 +127,17 @@ macro_rules! any {
             }
 
             async fn close(&self, limit: Duration) {
-                match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.close(limit).await),* }
+                match self { $(#[cfg($($when)*)] Self::$variant(inner) => inner.close(limit).await),* }
             }
         }
 
         impl Route for AnyRoute {
             fn durability(&self) -> Durability {
-                match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.durability()),* }
+                match self { $(#[cfg($($when)*)] Self::$variant(inner) => inner.durability()),* }
             }
 
             fn partitions(&self) -> u32 {
-                match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.partitions()),* }
+                match self { $(#[cfg($($when)*)] Self::$variant(inner) => inner.partitions()),* }
             }
         }
 
@@ -144,7 +146,7 @@ macro_rules! any {
 
             async fn next(&mut self, room: bool) -> Result<Incoming<AnyToken>, Failure> {
                 match self {
-                    $(#[cfg(feature = $feature)] Self::$variant(inner) => {
+                    $(#[cfg($($when)*)] Self::$variant(inner) => {
                         Ok(inner.next(room).await?.map_token(AnyToken::$variant))
                     }),*
                 }
@@ -152,17 +154,17 @@ macro_rules! any {
 
             async fn release(&mut self, partition: u32, epoch: u64) -> Result<(), Failure> {
                 match self {
-                    $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.release(partition, epoch).await),*
+                    $(#[cfg($($when)*)] Self::$variant(inner) => inner.release(partition, epoch).await),*
                 }
             }
 
             async fn lag(&mut self) -> Result<Vec<(u32, u64)>, Failure> {
-                match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.lag().await),* }
+                match self { $(#[cfg($($when)*)] Self::$variant(inner) => inner.lag().await),* }
             }
 
             async fn answer(&mut self, token: &AnyToken, answer: Answer) -> Result<Answered, Failure> {
                 match (self, token) {
-                    $(#[cfg(feature = $feature)] (Self::$variant(inner), AnyToken::$variant(token)) => {
+                    $(#[cfg($($when)*)] (Self::$variant(inner), AnyToken::$variant(token)) => {
                         inner.answer(token, answer).await
                     })*
                     #[allow(unreachable_patterns, reason = "with one backend there is no other token")]
@@ -171,15 +173,15 @@ macro_rules! any {
             }
 
             fn sure_until(&self) -> Option<Duration> {
-                match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.sure_until()),* }
+                match self { $(#[cfg($($when)*)] Self::$variant(inner) => inner.sure_until()),* }
             }
 
             fn progress_every(&self) -> Option<Duration> {
-                match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.progress_every()),* }
+                match self { $(#[cfg($($when)*)] Self::$variant(inner) => inner.progress_every()),* }
             }
 
             async fn close(self) {
-                match self { $(#[cfg(feature = $feature)] Self::$variant(inner) => inner.close().await),* }
+                match self { $(#[cfg($($when)*)] Self::$variant(inner) => inner.close().await),* }
             }
         }
     };
@@ -187,7 +189,7 @@ macro_rules! any {
 
 any!(
     (
-        "memory",
+        (feature = "memory"),
         Memory,
         memory,
         memory::Memory,
@@ -197,7 +199,7 @@ any!(
         <<<memory::Memory as Backend>::Connection as Connection>::Consumer as Consumer>::Token
     ),
     (
-        "nats",
+        (feature = "nats"),
         Nats,
         nats,
         nats::Nats,
@@ -207,7 +209,7 @@ any!(
         <<<nats::Nats as Backend>::Connection as Connection>::Consumer as Consumer>::Token
     ),
     (
-        "kafka",
+        (feature = "kafka"),
         Kafka,
         kafka,
         kafka::Kafka,
@@ -216,10 +218,20 @@ any!(
         <<kafka::Kafka as Backend>::Connection as Connection>::Consumer,
         <<<kafka::Kafka as Backend>::Connection as Connection>::Consumer as Consumer>::Token
     ),
+    (
+        (all()),
+        Custom,
+        custom,
+        Custom,
+        CustomConnection,
+        CustomRoute,
+        CustomConsumer,
+        CustomToken
+    ),
 );
 
 impl<T> Incoming<T> {
-    fn map_token<U>(self, map: impl FnOnce(T) -> U) -> Incoming<U> {
+    pub(super) fn map_token<U>(self, map: impl FnOnce(T) -> U) -> Incoming<U> {
         match self {
             Self::Delivery {
                 envelope,
@@ -281,6 +293,14 @@ impl BackendChoice {
         .inspect(|_| {
             let _ = rest;
         })
+    }
+
+    /// A backend that was not compiled in: of your own, or one that is simulated.
+    ///
+    /// What crosses is boxed: a publish takes one call through a table more, a delivery one allocation for its token and one for the future
+    /// that waited for it.
+    pub fn custom(backend: impl Backend) -> Self {
+        Custom::new(backend).into()
     }
 
     pub(crate) fn into_any(self) -> Any {

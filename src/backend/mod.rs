@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 pub(crate) mod any;
+mod custom;
 mod foreign;
 #[cfg(feature = "kafka")]
 pub mod kafka;
@@ -322,6 +323,24 @@ pub struct Capabilities {
     pub size_max: Option<usize>,
 }
 
+impl Capabilities {
+    /// Those of a backend that can do the least, and whose acknowledgements mean `durability_max`. What it can do beside is set on them.
+    pub fn least(durability_max: Durability) -> Self {
+        Self {
+            durability_max,
+            partitions: false,
+            replicas: false,
+            dedup_window: None,
+            key_order_across_members: false,
+            foreign: false,
+            delayed_nack: false,
+            counts_deliveries: false,
+            settles_each: false,
+            size_max: None,
+        }
+    }
+}
+
 /// What the bus is to a backend.
 pub trait Host: Send + Sync + 'static {
     /// Tells the outcome of a publish. The first one counts.
@@ -345,7 +364,7 @@ pub trait Host: Send + Sync + 'static {
 }
 
 /// Refuses what `capabilities` do not have, in the words of the setting.
-pub(crate) fn check_capabilities(
+pub fn check_capabilities(
     backend: &'static str,
     capabilities: &Capabilities,
     config: &TopicConfig,

@@ -22,7 +22,7 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use support::virtual_time::VirtualTime;
+use support::world::World;
 
 const TOPIC: &str = "orders";
 const PARTITIONS: u32 = 4;
@@ -80,7 +80,7 @@ impl Open {
 
 /// The bus under test, beside its model.
 struct Machine {
-    runtime: VirtualTime,
+    runtime: World,
     broker: Memory,
     bus: Option<Bus>,
     subscriptions: BTreeMap<usize, Subscription>,
@@ -94,7 +94,7 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
-        let runtime = VirtualTime::new(11);
+        let runtime = World::new(11);
         Self {
             runtime,
             broker: Memory::new(),

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use support::virtual_time::VirtualTime;
+use support::world::World;
 
 const TOPICS: [&str; 2] = ["orders", "payments"];
 const IN_FLIGHT: usize = 4;
@@ -250,7 +250,7 @@ impl Model {
 
 /// The bus under test, beside its model.
 struct Machine {
-    runtime: VirtualTime,
+    runtime: World,
     broker: Memory,
     bus: Bus,
     topics: Vec<Topic<Bytes, Raw>>,
@@ -261,7 +261,7 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
-        let runtime = VirtualTime::new(7);
+        let runtime = World::new(7);
         let broker = Memory::new().answer_timeout(ANSWER_TIMEOUT);
         let builder = Bus::builder()
             .backend(broker.clone())

@@ -7,12 +7,12 @@ use clearway::memory::Memory;
 use clearway::{Backlog, Bus, BusEvent, Delivery, Events, HandlerError, PublishError, Runtime};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use support::virtual_time::VirtualTime;
+use support::world::World;
 use tokio::sync::Semaphore;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-async fn bus(broker: &Memory, runtime: &VirtualTime) -> Bus {
+async fn bus(broker: &Memory, runtime: &World) -> Bus {
     Bus::builder()
         .backend(broker.clone())
         .runtime(Arc::new(runtime.clone()))
@@ -24,7 +24,7 @@ async fn bus(broker: &Memory, runtime: &VirtualTime) -> Bus {
 #[test]
 fn publish_deliver_retry_and_close_run_without_tokio_in_virtual_time() {
     let begun = Instant::now();
-    let runtime = VirtualTime::new(1);
+    let runtime = World::new(1);
     let broker = Memory::new().answer_timeout(10 * HOUR);
     let seen = Arc::new(Mutex::new(Vec::new()));
     runtime.run(async {
@@ -70,7 +70,7 @@ fn publish_deliver_retry_and_close_run_without_tokio_in_virtual_time() {
 
 #[test]
 fn a_reconnect_waits_in_virtual_time() {
-    let runtime = VirtualTime::new(2);
+    let runtime = World::new(2);
     let broker = Memory::new();
     runtime.run(async {
         let bus = bus(&broker, &runtime).await;
@@ -98,7 +98,7 @@ async fn told(events: &mut Events) -> BusEvent {
 
 #[test]
 fn a_backlog_is_told_by_number_and_by_age() {
-    let runtime = VirtualTime::new(4);
+    let runtime = World::new(4);
     let broker = Memory::new().answer_timeout(HOUR);
     let second = Duration::from_secs(1);
     let backlog = Backlog::new(10, 2).age_max(5 * second).hold(3 * second);
@@ -151,7 +151,7 @@ fn a_backlog_is_told_by_number_and_by_age() {
 /// the first fails, it is the second's turn, and not nobody's.
 #[test]
 fn a_double_of_what_was_lost_is_handled_after_all() {
-    let runtime = VirtualTime::new(5);
+    let runtime = World::new(5);
     let broker = Memory::new();
     let attempts = Arc::new(Mutex::new(Vec::new()));
     let (begun, opened) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
@@ -202,7 +202,7 @@ fn a_double_of_what_was_lost_is_handled_after_all() {
 
 #[test]
 fn a_bus_that_is_dropped_leaves_no_task_behind() {
-    let runtime = VirtualTime::new(3);
+    let runtime = World::new(3);
     let broker = Memory::new();
     for _ in 0..1000 {
         runtime.run(async {
@@ -218,7 +218,7 @@ fn a_bus_that_is_dropped_leaves_no_task_behind() {
 #[test]
 fn a_thousand_schedules_of_a_close_under_load() {
     for seed in 0..1000 {
-        let runtime = VirtualTime::new(seed);
+        let runtime = World::new(seed);
         let broker = Memory::new();
         runtime.run(async {
             let bus = bus(&broker, &runtime).await;

@@ -6,6 +6,7 @@ mod list;
 mod mutate;
 pub(crate) mod own;
 mod run;
+mod sim;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ enum Command {
     Bugs(bugs::Arguments),
     /// Runs the mutants that operators make of the protocols: which of them nobody notices.
     Mutate(mutate::Arguments),
+    /// Runs the whole bus over a simulated broker, seed after seed.
+    Sim(sim::Arguments),
     /// Names every protocol, invariant, model, spec, bug and check.
     List,
     /// One check in a process of its own; what `run` starts.
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
             format: false,
         } => return history::run(&file),
         Command::History { .. } => return history::print_format(),
+        Command::Sim(arguments) => sim::run(&arguments),
         Command::Bugs(arguments) => bugs::run(&arguments),
         Command::Mutate(arguments) => mutate::run(&arguments),
         Command::Child { args } => Ok(crate::child::serve(&crate::child::originals(), &args)),

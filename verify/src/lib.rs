@@ -6,6 +6,7 @@
 //! * [`protocol`]: the specs and the programs that are run against them.
 //! * [`recorder`]: records the calls of a workload.
 //! * [`check`]: the properties of a history.
+//! * [`sim`]: the whole bus in virtual time, over simulated brokers.
 //! * [`bugs`]: the seeded bugs and who catches them.
 //! * [`mutate`]: the bugs that operators make, and which of them nobody catches.
 //! * [`own`]: the same for protocols that are not Clearway's.
@@ -29,6 +30,7 @@ pub mod own;
 pub mod protocol;
 pub mod recorder;
 pub mod report;
+pub mod sim;
 pub mod survey;
 pub mod tree;
 pub mod work;

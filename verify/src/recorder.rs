@@ -79,6 +79,24 @@ impl Recorder {
         }
     }
 
+    /// A publish begins, the `seq`-th of a thread of control whose [`Process`] nobody keeps.
+    pub fn invoke(&self, (bus, process, seq): (u32, u32, u64), publish: Publish<'_>) -> OpId {
+        let op = self.ops.fetch_add(1, Ordering::Relaxed);
+        self.log.record(Invoke {
+            op,
+            process,
+            bus,
+            topic: publish.topic.to_owned(),
+            id: publish.id.to_owned(),
+            key: publish.key.map(str::to_owned),
+            seq,
+            size: publish.size,
+            ordered: publish.ordered,
+            durability: publish.durability,
+        });
+        OpId(op)
+    }
+
     /// The publish is stored.
     pub fn acked(
         &self,
@@ -274,20 +292,8 @@ impl Process<'_> {
 
     /// A publish begins. To be called before the bus is.
     pub fn invoke(&self, publish: Publish<'_>) -> OpId {
-        let op = self.recorder.ops.fetch_add(1, Ordering::Relaxed);
-        self.recorder.log.record(Invoke {
-            op,
-            process: self.process,
-            bus: self.bus,
-            topic: publish.topic.to_owned(),
-            id: publish.id.to_owned(),
-            key: publish.key.map(str::to_owned),
-            seq: self.seq.fetch_add(1, Ordering::Relaxed),
-            size: publish.size,
-            ordered: publish.ordered,
-            durability: publish.durability,
-        });
-        OpId(op)
+        let seq = self.seq.fetch_add(1, Ordering::Relaxed);
+        self.recorder.invoke((self.bus, self.process, seq), publish)
     }
 }
 

@@ -1,3 +1,6 @@
 //! Shared by the tests of the bus.
 
-pub(crate) mod virtual_time;
+// The world of the simulation: here a bus runs in it over the broker in memory.
+#[path = "../../src/sim/world.rs"]
+#[allow(dead_code, unreachable_pub, reason = "what only the simulation needs")]
+pub(crate) mod world;

@@ -81,7 +81,10 @@ fn stuck(index: &Index<'_>, findings: &mut Findings) {
             continue;
         };
         let settled = done.get(&copy).is_some_and(|&line| line < drained);
-        if settled || index.erased(topic, delivery.line, drained) {
+        // One that was fetched before its topic was erased may be given afterwards, and is nowhere any more.
+        let op = index.only_op(topic, &delivery.deliver.id);
+        let from = op.map_or(delivery.line, |op| op.line.min(delivery.line));
+        if settled || index.erased(topic, from, drained) {
             continue;
         }
         let what = format!(

@@ -5,7 +5,8 @@
 //! * A key lives in one partition.
 //! * A group sees a partition, or a key, in the order of its positions; what it sees again counts
 //!   at its first time. An owner of a partition, who may begin further in front, keeps to that as well.
-//! * What a handler gave back, or was cut off at, stops those behind it, until it has been delivered again.
+//! * What a handler gave back, or was cut off at, stops those behind it, until it has been delivered again. Unless a former owner had done
+//!   it: its acknowledgement may have come to the broker after all, and then nothing comes again.
 
 use super::index::{Delivery, Index, Op};
 use super::verdict::{About, Findings, Property};
@@ -211,19 +212,25 @@ fn delivered(index: &Index<'_>, findings: &mut Findings) {
 /// Something is delivered while one before it, which its handler did not finish, waits.
 fn overtaken(index: &Index<'_>, findings: &mut Findings) {
     let mut waiting: HashMap<Lane<'_>, BTreeMap<u64, &Delivery<'_>>> = HashMap::new();
+    let mut done: HashMap<(Lane<'_>, u64), usize> = HashMap::new();
     for delivery in &index.deliveries {
         let deliver = delivery.deliver;
-        let Some(lane) = lane(index, delivery) else {
+        let Some(of) = lane(index, delivery) else {
             continue;
         };
-        let lane = waiting.entry(lane).or_default();
+        if let Some(line) = delivery.done() {
+            done.entry((of, deliver.position)).or_insert(line);
+        }
+        let lane = waiting.entry(of).or_default();
         let given_back = lane
             .range(..deliver.position)
             .map(|(_, &given_back)| given_back)
             .find(|given_back| {
+                let by_a_former = done.get(&(of, given_back.deliver.position));
                 given_back
                     .settled
                     .is_some_and(|(line, _)| line < delivery.line)
+                    && by_a_former.is_none_or(|&line| line > delivery.line)
             });
         if let Some(given_back) = given_back {
             let what = format!(

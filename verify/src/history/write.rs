@@ -36,6 +36,11 @@ impl Log {
         Self::new(header, Place::Memory(Vec::new()), since_now())
     }
 
+    /// Keeps the events in memory, by a clock of the caller's own, in nanoseconds.
+    pub fn in_memory_by(header: Header, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self::new(header, Place::Memory(Vec::new()), Box::new(clock))
+    }
+
     /// Writes the events to a file, which is created or replaced.
     pub fn to_file(path: impl AsRef<Path>, header: Header) -> io::Result<Self> {
         let mut file = BufWriter::with_capacity(1 << 16, File::create(path)?);

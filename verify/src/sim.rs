@@ -1,0 +1,23 @@
+//! The whole bus in a simulation: one seed is one run of the production stages, in virtual time, over a simulated broker that misbehaves as
+//! real ones do. The history of a run is judged by the checker that judges real ones.
+//!
+//! | file | what |
+//! |---|---|
+//! | `world` | tasks in an order drawn from the seed, a clock that jumps, processes that stand still and die |
+//! | `fault` | what can go wrong, how likely, and when it does |
+//! | `broker` | what a simulated broker is; one file or folder each |
+//! | `plan` | what one seed does |
+//! | `life`, `handler`, `nemesis`, `letters` | processes, what their handlers do, who breaks them, who reads the dead letters |
+//! | `record`, `run` | what is written down, and one run from its begin to its verdict |
+
+pub mod broker;
+pub mod fault;
+pub mod handler;
+pub mod letters;
+pub mod life;
+pub mod nemesis;
+pub mod plan;
+pub mod record;
+pub mod run;
+pub mod seeds;
+pub mod world;

@@ -1,0 +1,520 @@
+//! The consuming half of a client: what the server hands out for one subscription, in the order of each partition.
+//!
+//! It believes what it hears, which is a little later than it is. A partition is its own from `Pinned` until it is asked back and released,
+//! or taken; and surely so for half of what the server waits after it was heard last.
+
+use super::Shared;
+use super::connection::{Link, disconnected};
+use super::server::PIN_WAIT;
+use super::wire::{At, Mail, Up};
+use clearway::backend::{Answer, Answered, Consumer, Incoming, Position, SubscribeRequest};
+use clearway::{Envelope, Failure, FailureKind, Task};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// Deliveries that are fetched ahead, of each partition.
+const BATCH: usize = 16;
+
+/// An acknowledgement that was not confirmed for so long is sent again.
+const CONFIRM_WAIT: Duration = Duration::from_secs(2);
+
+/// A member of a group.
+pub(crate) struct JetConsumer {
+    link: Arc<Link>,
+    shared: Arc<Shared>,
+    member: u64,
+    born: u64,
+    mailbox: Arc<Mailbox>,
+    topic: Arc<str>,
+    group: Arc<str>,
+    in_flight_max: usize,
+    confirm: bool,
+    partitions: BTreeMap<u32, Partition>,
+    /// Given up and not released.
+    leaving: BTreeMap<u32, Partition>,
+    news: VecDeque<Incoming<JetToken>>,
+    turn: u32,
+    /// When the server was told last that we are here.
+    spoke: Duration,
+    /// What is pinned was still ours then.
+    sure: Duration,
+    tick: Option<(Duration, Task)>,
+    is_gone: bool,
+}
+
+/// A partition that is ours.
+struct Partition {
+    epoch: u64,
+    ready: BTreeMap<u64, (u32, Envelope)>,
+    /// Handed out and not answered.
+    out: BTreeMap<u64, ()>,
+    /// Acknowledged and not confirmed, and when that was asked for last.
+    confirming: BTreeMap<u64, Duration>,
+    /// Asked for and not come.
+    owed: usize,
+}
+
+/// A delivery, for its answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JetToken(Position);
+
+/// What the wire has brought.
+#[derive(Default)]
+pub(super) struct Mailbox(Mutex<Mails>);
+
+#[derive(Default)]
+struct Mails {
+    mails: VecDeque<Mail>,
+    is_lost: bool,
+    waker: Option<Waker>,
+}
+
+impl Mailbox {
+    pub(super) fn put(&self, mail: Mail) {
+        self.with(|mails| mails.mails.push_back(mail));
+    }
+
+    pub(super) fn lose(&self) {
+        self.with(|mails| mails.is_lost = true);
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Mails)) {
+        let waker = {
+            let mut mails = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut mails);
+            mails.waker.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// The next, or `None` and the waker is kept. Fails when the connection is lost.
+    fn take(&self, cx: &Context<'_>) -> Result<Option<Mail>, Failure> {
+        let mut mails = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if mails.is_lost {
+            return Err(disconnected());
+        }
+        let mail = mails.mails.pop_front();
+        if mail.is_none() {
+            mails.waker = Some(cx.waker().clone());
+        }
+        Ok(mail)
+    }
+}
+
+impl JetConsumer {
+    pub(super) fn new(
+        (link, shared): (Arc<Link>, Arc<Shared>),
+        member: u64,
+        born: u64,
+        mailbox: Arc<Mailbox>,
+        request: &SubscribeRequest,
+    ) -> Self {
+        let now = link.host.runtime().now();
+        Self {
+            member,
+            born,
+            mailbox,
+            topic: request.topic.name.clone(),
+            group: request.group.clone(),
+            in_flight_max: request.in_flight_max,
+            confirm: request.confirm,
+            partitions: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            news: VecDeque::new(),
+            turn: 0,
+            spoke: now,
+            sure: now,
+            tick: None,
+            is_gone: false,
+            link,
+            shared,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.link.host.runtime().now()
+    }
+
+    fn say(&self, up: Up) {
+        self.shared.wire.up(&self.link, up);
+    }
+
+    fn at(&self, partition: u32, sequence: u64) -> At {
+        At {
+            topic: self.topic.clone(),
+            group: self.group.clone(),
+            born: self.born,
+            partition,
+            sequence,
+        }
+    }
+
+    fn poll_next(
+        &mut self,
+        room: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Incoming<JetToken>, Failure>> {
+        while let Some(mail) = self.mailbox.take(cx)? {
+            self.read(mail);
+        }
+        if self.is_gone {
+            return Poll::Ready(Err(Failure::new(
+                FailureKind::NoTopic,
+                "the stream is gone",
+            )));
+        }
+        self.fetch();
+        if let Some(news) = self.news.pop_front() {
+            return Poll::Ready(Ok(news));
+        }
+        if room && let Some(delivery) = self.hand_out() {
+            return Poll::Ready(Ok(delivery));
+        }
+        self.wait(cx)
+    }
+
+    fn read(&mut self, mail: Mail) {
+        match mail {
+            Mail::Pinned { partition, epoch } => {
+                self.revoke(partition, None);
+                let fresh = Partition {
+                    epoch,
+                    ready: BTreeMap::new(),
+                    out: BTreeMap::new(),
+                    confirming: BTreeMap::new(),
+                    owed: 0,
+                };
+                self.partitions.insert(partition, fresh);
+                let partitions = vec![partition];
+                self.news
+                    .push_back(Incoming::Assigned { partitions, epoch });
+            }
+            Mail::AskedBack { partition, epoch } => {
+                if let Some(mut of) = self.revoke(partition, Some(epoch)) {
+                    // What nobody here has seen is not ours to wait for.
+                    of.ready.clear();
+                    self.leaving.insert(partition, of);
+                }
+            }
+            Mail::Unpinned { partition, epoch } => {
+                self.leaving.remove(&partition);
+                self.revoke(partition, Some(epoch));
+            }
+            Mail::Heard { since } => self.sure = self.sure.max(since),
+            Mail::Gone => self.is_gone = true,
+            Mail::Confirmed {
+                partition,
+                sequence,
+            } => {
+                let of = self
+                    .partitions
+                    .get_mut(&partition)
+                    .or(self.leaving.get_mut(&partition));
+                if let Some(of) = of
+                    && of.confirming.remove(&sequence).is_some()
+                {
+                    let position = Position {
+                        partition,
+                        offset: sequence,
+                        epoch: of.epoch,
+                    };
+                    self.news.push_back(Incoming::Confirmed { position });
+                }
+            }
+            Mail::Message {
+                partition,
+                epoch,
+                sequence,
+                times,
+                envelope,
+                repeated,
+            } => self.receive((partition, epoch, sequence), times, envelope, repeated),
+        }
+    }
+
+    fn receive(
+        &mut self,
+        (partition, epoch, sequence): (u32, u64, u64),
+        times: u32,
+        envelope: Envelope,
+        repeated: bool,
+    ) {
+        let Some(of) = self
+            .partitions
+            .get_mut(&partition)
+            .filter(|of| of.epoch == epoch)
+        else {
+            return;
+        };
+        if repeated {
+            // Answered meanwhile, or not handed out yet: nothing new.
+            if of.out.contains_key(&sequence) {
+                self.link
+                    .weather
+                    .goal("a delivery repeated while its handler is at work");
+                let position = Position {
+                    partition,
+                    offset: sequence,
+                    epoch,
+                };
+                self.news.push_back(Incoming::Delivery {
+                    envelope,
+                    position,
+                    attempt: times,
+                    subject: None,
+                    token: JetToken(position),
+                });
+            }
+            return;
+        }
+        of.owed = of.owed.saturating_sub(1);
+        of.ready.insert(sequence, (times, envelope));
+    }
+
+    /// A partition is ours no longer.
+    fn revoke(&mut self, partition: u32, epoch: Option<u64>) -> Option<Partition> {
+        let is_it = |of: &Partition| epoch.is_none_or(|epoch| of.epoch == epoch);
+        if !self.partitions.get(&partition).is_some_and(is_it) {
+            return None;
+        }
+        let of = self.partitions.remove(&partition)?;
+        if !of.out.is_empty() {
+            self.link.weather.goal("a revoke while deliveries are out");
+        }
+        self.news.push_back(Incoming::Revoked {
+            partitions: vec![partition],
+            epoch: of.epoch,
+        });
+        Some(of)
+    }
+
+    fn hand_out(&mut self) -> Option<Incoming<JetToken>> {
+        let out: usize = self
+            .partitions
+            .values()
+            .chain(self.leaving.values())
+            .map(|of| of.out.len())
+            .sum();
+        if out >= self.in_flight_max {
+            return None;
+        }
+        let turn = self.turn;
+        let (before, behind): (Vec<_>, Vec<_>) = self
+            .partitions
+            .iter_mut()
+            .partition(|(number, _)| **number < turn);
+        for (number, of) in behind.into_iter().chain(before) {
+            let Some((sequence, (times, envelope))) = of.ready.pop_first() else {
+                continue;
+            };
+            of.out.insert(sequence, ());
+            self.turn = number + 1;
+            let position = Position {
+                partition: *number,
+                offset: sequence,
+                epoch: of.epoch,
+            };
+            return Some(Incoming::Delivery {
+                envelope,
+                position,
+                attempt: times,
+                subject: None,
+                token: JetToken(position),
+            });
+        }
+        None
+    }
+
+    /// Asks for more, says that we are here, and asks again for what was not confirmed.
+    fn fetch(&mut self) {
+        let now = self.now();
+        let speaks = now >= self.spoke + PIN_WAIT / 8;
+        let (member, since) = (self.member, now);
+        let mut ups = Vec::new();
+        for (number, of) in &mut self.partitions {
+            let have = of.ready.len() + of.owed;
+            let more = if have <= BATCH / 2 { BATCH - have } else { 0 };
+            if more > 0 || speaks {
+                of.owed += more;
+                let (partition, epoch) = (*number, of.epoch);
+                ups.push(Up::Pull {
+                    member,
+                    partition,
+                    epoch,
+                    more,
+                    since,
+                });
+            }
+        }
+        // Of what is pinned to another, or asked back, only that we are here.
+        if speaks && ups.is_empty() {
+            let (partition, epoch, more) = (0, 0, 0);
+            ups.push(Up::Pull {
+                member,
+                partition,
+                epoch,
+                more,
+                since,
+            });
+        }
+        if !ups.is_empty() {
+            self.spoke = now;
+        }
+        let late = |since: &Duration| *since + CONFIRM_WAIT <= now;
+        let mut unconfirmed = Vec::new();
+        for (number, of) in self.partitions.iter_mut().chain(&mut self.leaving) {
+            for (sequence, since) in of.confirming.iter_mut().filter(|(_, since)| late(since)) {
+                *since = now;
+                unconfirmed.push((*number, *sequence));
+            }
+        }
+        for (partition, sequence) in unconfirmed {
+            let (at, answer, confirm) = (self.at(partition, sequence), Answer::Ack, Some(member));
+            ups.push(Up::Answer {
+                at,
+                answer,
+                confirm,
+            });
+        }
+        ups.into_iter().for_each(|up| self.say(up));
+    }
+
+    fn wait<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        let now = self.now();
+        loop {
+            let due = match &self.tick {
+                Some((due, _)) if *due > now => *due,
+                _ => now + PIN_WAIT / 8,
+            };
+            let runtime = self.link.host.runtime().clone();
+            let (_, timer) = self
+                .tick
+                .get_or_insert_with(|| (due, runtime.sleep(due - now)));
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.tick = None;
+            cx.waker().wake_by_ref();
+        }
+    }
+}
+
+impl Consumer for JetConsumer {
+    type Token = JetToken;
+
+    async fn next(&mut self, room: bool) -> Result<Incoming<JetToken>, Failure> {
+        poll_fn(|cx| self.poll_next(room, cx)).await
+    }
+
+    async fn answer(&mut self, token: &JetToken, answer: Answer) -> Result<Answered, Failure> {
+        self.link.alive()?;
+        let Position {
+            partition,
+            offset,
+            epoch,
+        } = token.0;
+        let of = self
+            .partitions
+            .get_mut(&partition)
+            .or(self.leaving.get_mut(&partition));
+        let Some(of) = of.filter(|of| of.epoch == epoch) else {
+            // Another has it; that it was taken is heard next.
+            return Ok(Answered::Pending);
+        };
+        if !of.out.contains_key(&offset) {
+            return Ok(Answered::Final);
+        }
+        let asks = self.confirm && answer == Answer::Ack;
+        if answer != Answer::InProgress {
+            of.out.remove(&offset);
+        }
+        if asks {
+            of.confirming.insert(offset, self.link.host.runtime().now());
+        }
+        let confirm = asks.then_some(self.member);
+        if self
+            .link
+            .weather
+            .strikes(crate::sim::fault::Fault::LostAnswer)
+        {
+            // It does not get through, and neither does anything behind it.
+            self.shared.cut(&self.link);
+            return Ok(if asks {
+                Answered::Pending
+            } else {
+                Answered::Final
+            });
+        }
+        let at = self.at(partition, offset);
+        self.say(Up::Answer {
+            at,
+            answer,
+            confirm,
+        });
+        Ok(if asks {
+            Answered::Pending
+        } else {
+            Answered::Final
+        })
+    }
+
+    async fn release(&mut self, partition: u32, epoch: u64) -> Result<(), Failure> {
+        self.link.alive()?;
+        if self
+            .leaving
+            .get(&partition)
+            .is_some_and(|of| of.epoch == epoch)
+        {
+            self.leaving.remove(&partition);
+            let member = self.member;
+            self.say(Up::Release {
+                member,
+                partition,
+                epoch,
+            });
+        }
+        Ok(())
+    }
+
+    async fn lag(&mut self) -> Result<Vec<(u32, u64)>, Failure> {
+        let owned: Vec<u32> = self.partitions.keys().copied().collect();
+        let (topic, group) = (self.topic.clone(), self.group.clone());
+        let lag = self.link.round_trip(&self.shared, |server| {
+            let stream = server.streams.get(&topic)?;
+            let of = |partition: &u32| {
+                let durable = stream.durables.get(&(group.clone(), *partition))?;
+                Some((
+                    *partition,
+                    durable.lag(&stream.partitions[*partition as usize]),
+                ))
+            };
+            Some(owned.iter().filter_map(of).collect::<Vec<_>>())
+        });
+        lag.await?
+            .ok_or_else(|| Failure::new(FailureKind::NoTopic, "the stream is gone"))
+    }
+
+    fn progress_every(&self) -> Option<Duration> {
+        Some(super::durable::ACK_WAIT / 2)
+    }
+
+    fn sure_until(&self) -> Option<Duration> {
+        Some(self.sure + PIN_WAIT / 2)
+    }
+
+    async fn close(self) {
+        // Leaving the group is in `drop`, so that a consumer that is only dropped leaves as well.
+    }
+}
+
+impl Drop for JetConsumer {
+    fn drop(&mut self) {
+        self.link.forget(self.member);
+        // A process that is dead says nothing any more: its connection is cut.
+        let member = self.member;
+        self.say(Up::Leave { member });
+    }
+}

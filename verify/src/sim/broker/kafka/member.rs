@@ -1,0 +1,462 @@
+//! The client of a consumer: what librdkafka and the thread that polls it are to the bus's Kafka backend. Its tasks run in the process of the
+//! bus, and stand still with it.
+//!
+//! It never says of a partition that it is ours before the coordinator has, never commits under an epoch that is over, and lets go of what is
+//! revoked only when nothing of it is handled any more, its time is up, or it is lost already. What waits for what while partitions leave, and how
+//! far each is settled, is decided by the production code: `leaving` and `progress` of the bus's own backend.
+//!
+//! | file | what |
+//! |---|---|
+//! | `classic`, `broker` | the two ways to be a member, and what is revoked |
+//! | `begin` | where a group, and each assignment, begins |
+//! | `fetch` | reading |
+//! | `commit` | committing |
+//! | `sure` | until when what was taken is surely ours |
+
+mod begin;
+mod broker;
+mod classic;
+mod commit;
+mod fetch;
+mod sure;
+
+use super::cluster::{Cluster, Denied};
+use super::group::{Group, Identity, Rebalancing, Refused, Share};
+use super::net::Net;
+use clearway::backend::{Host, SubscribeRequest};
+use clearway::{BusEvent, Envelope, Failure};
+use leaving::{Handover, Leaving};
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+#[path = "../../../../../src/backend/kafka/poller/leaving.rs"]
+#[allow(dead_code, reason = "what only the bus's own backend needs")]
+mod leaving;
+
+/// Between two tries of what the broker did not answer.
+const AGAIN: Duration = Duration::from_millis(100);
+/// How long the broker may refuse the last commit.
+const LAST_LIMIT: Duration = Duration::from_secs(3);
+
+/// One consumer's client, shared by its tasks and the consumer.
+pub(super) struct Client {
+    pub(super) net: Net,
+    pub(super) host: Arc<dyn Host>,
+    pub(super) request: SubscribeRequest,
+    /// The topic that it was when it was subscribed to.
+    pub(super) topic: u64,
+    state: Mutex<State>,
+    /// Held by who commits.
+    committing: tokio::sync::Mutex<()>,
+    /// The member has something to do.
+    ordered: Notify,
+    /// There is something to commit, or to end.
+    woken: Notify,
+    /// There is something else to read, or room for it.
+    reads: Notify,
+}
+
+/// What the tasks and the consumer tell each other.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) news: VecDeque<News>,
+    pub(super) fetched: VecDeque<Fetched>,
+    pub(super) waker: Option<Waker>,
+    pub(super) sure_until: Duration,
+    pub(super) ended: bool,
+    identity: Option<Identity>,
+    /// When the coordinator answered us last.
+    heard: Duration,
+    owned: BTreeMap<u32, Owned>,
+    leaving: Leaving,
+    /// Partitions, epochs, and what is to be committed of them.
+    released: VecDeque<(u32, u64, Option<u64>)>,
+    rebalances: u64,
+    /// Where what was assigned begins is not known yet.
+    assigning: bool,
+    /// Where a group that was new begins, in partitions without a commit.
+    starts: BTreeMap<u32, u64>,
+    to_commit: VecDeque<Vec<Commit>>,
+    /// What to commit for the last time.
+    closing: Option<Vec<Commit>>,
+    failed: bool,
+    /// The topic is not there any more: nothing is committed.
+    gone: bool,
+}
+
+/// A partition that is ours.
+#[derive(Clone, Copy, Debug)]
+struct Owned {
+    epoch: u64,
+    /// Behind what was read last. `None`: with the oldest that is kept.
+    next: Option<u64>,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(super) enum News {
+    /// These partitions are ours, where each begins if that is known, and whether the broker has that as the group's commit.
+    Assigned(u64, Vec<(u32, Option<u64>, bool)>),
+    /// These are to be released.
+    Revoked(u64, Vec<u32>),
+    /// It is another's: answers are void.
+    Gone(u32, u64),
+    /// A commit counts.
+    Committed(u32, u64),
+    /// Commits do not.
+    CommitFailed(Vec<u32>),
+    /// The consumer is no good any more.
+    Failed(Failure),
+}
+
+/// What a partition gives, in its order.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) partition: u32,
+    pub(super) epoch: u64,
+    pub(super) what: What,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    Delivery(u64, Envelope),
+    /// From `seen` to `offset` there is no envelope.
+    End {
+        seen: Option<u64>,
+        offset: u64,
+    },
+}
+
+/// What is settled of a partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Commit {
+    pub(super) partition: u32,
+    pub(super) epoch: u64,
+    pub(super) offset: u64,
+}
+
+/// How one membership ended.
+enum Over {
+    /// It is told to end.
+    Closing,
+    /// It is no member any more: another begins.
+    Lost(Refused),
+}
+
+impl Client {
+    /// A client that has settled where its group begins, and its tasks.
+    pub(super) async fn start(
+        net: Net,
+        host: Arc<dyn Host>,
+        request: SubscribeRequest,
+    ) -> Result<Arc<Self>, Failure> {
+        let name = request.topic.name.clone();
+        let found = net
+            .ask(move |cluster, _| cluster.topic(&name).map(|topic| topic.id))
+            .await?;
+        let topic = found.ok_or(Denied::NoTopic.failure())?;
+        let client = Arc::new(Self {
+            net,
+            host,
+            request,
+            topic,
+            state: Mutex::default(),
+            committing: tokio::sync::Mutex::new(()),
+            ordered: Notify::new(),
+            woken: Notify::new(),
+            reads: Notify::new(),
+        });
+        client.begin().await?;
+        client.heard();
+        client.state().sure_until = client.net.now() + client.net.settings().silence();
+        client.net.spawn("kafka-member", client.clone().run());
+        client.net.spawn("kafka-fetch", client.clone().fetch());
+        client.net.spawn("kafka-commit", client.clone().commits());
+        client.net.spawn("kafka-sure", client.clone().sure());
+        Ok(client)
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Has the tasks look again.
+    pub(super) fn wake(&self) {
+        self.ordered.notify_one();
+        self.woken.notify_waiters();
+        self.reads.notify_waiters();
+    }
+
+    /// There is room for more.
+    pub(super) fn read_on(&self) {
+        self.reads.notify_waiters();
+    }
+
+    /// Tells the consumer something.
+    fn tell(&self, news: impl IntoIterator<Item = News>) {
+        let mut state = self.state();
+        state.news.extend(news);
+        let waker = state.waker.take();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Is to commit these, leave the group and end. The first time counts.
+    pub(super) fn close(&self, commits: Vec<Commit>) {
+        self.state().closing.get_or_insert(commits);
+        self.wake();
+    }
+
+    fn is_closing(&self) -> bool {
+        self.state().closing.is_some()
+    }
+
+    fn ask_group<R: Send + 'static>(
+        &self,
+        what: impl FnOnce(&mut Group, Duration) -> Result<R, Refused> + Send + 'static,
+    ) -> impl Future<Output = Result<Result<R, Denied>, Failure>> + Send {
+        let (topic, id) = (self.request.topic.name.clone(), self.topic);
+        let group = self.request.group.clone();
+        self.net.ask(move |cluster: &mut Cluster, now| {
+            let group = cluster.group(&topic, id, &group)?;
+            what(group, now).map_err(Denied::Group)
+        })
+    }
+
+    /// Is a member until it is told to end.
+    async fn run(self: Arc<Self>) {
+        loop {
+            let over = match self.net.settings().rebalancing {
+                Rebalancing::Broker => self.be_dealt_to().await,
+                Rebalancing::Eager | Rebalancing::Cooperative => self.join_in_turn().await,
+            };
+            match over {
+                Over::Closing => break,
+                Over::Lost(why) => {
+                    if why == Refused::Inconsistent {
+                        self.fail(Denied::Group(why).failure());
+                    }
+                    self.lose("the group took this member for gone");
+                }
+            }
+            self.net.sleep(AGAIN).await;
+        }
+        self.end().await;
+    }
+
+    /// The last commit, and out of the group.
+    async fn end(&self) {
+        let until = self.net.now() + LAST_LIMIT;
+        self.commit_ordered().await;
+        let _nobody_else = self.committing.lock().await;
+        let commits = self.state().closing.clone().unwrap_or_default();
+        let mut left = self.current(&commits);
+        while !left.is_empty() {
+            left = self.commit_places(left).await;
+            if self.state().gone || self.net.now() >= until {
+                break;
+            }
+            if !left.is_empty() {
+                self.net.sleep(AGAIN / 2).await;
+            }
+        }
+        self.abandon_handovers();
+        let identity = self.state().identity.take();
+        if let Some(Identity { member, .. }) = identity {
+            let (topic, group) = (self.request.topic.name.clone(), self.request.group.clone());
+            let left = self
+                .net
+                .ask(move |cluster, now| cluster.leave(now, &topic, &group, member));
+            let _ = left.await;
+        }
+        self.state().ended = true;
+        self.wake();
+        self.tell([]);
+    }
+
+    /// These are ours from here on, as soon as the broker says where each begins.
+    async fn assign(&self, partitions: &Share) {
+        self.state().rebalances += 1;
+        self.abandon_handovers();
+        if partitions.is_empty() {
+            return;
+        }
+        // Behind an assignment that waits there may be more to hear: that it is lost.
+        self.state().assigning = true;
+        let places = self.places(partitions).await;
+        self.state().assigning = false;
+        let Some(places) = places else {
+            return;
+        };
+        let epoch = self.net.shared.next_epoch();
+        let mut state = self.state();
+        for (partition, start, _) in &places {
+            let next = *start;
+            state.owned.insert(*partition, Owned { epoch, next });
+        }
+        drop(state);
+        self.tell([News::Assigned(epoch, places)]);
+        self.read_on();
+    }
+
+    /// These are to be ours no longer: waits until nothing of them is handled here, or the time for that is up. Signs of life are given
+    /// meanwhile by `beat`, which says that they are lost by an error.
+    async fn revoke<F, B>(&self, partitions: &Share, beat: B) -> Result<(), Refused>
+    where
+        F: Future<Output = Result<(), Refused>>,
+        B: Fn() -> F,
+    {
+        let weather = &self.net.shared.weather;
+        let until = self.net.now() + self.net.settings().hand_over_limit;
+        let ours = self.take_away(partitions);
+        if ours.is_empty() {
+            return Ok(());
+        }
+        weather.goal("a partition handed over");
+        {
+            let mut state = self.state();
+            let rebalance = state.rebalances;
+            state.leaving.begin(rebalance, ours.clone(), until);
+        }
+        let mut lost = Ok(());
+        loop {
+            self.attend_releases().await;
+            let due = self.state().leaving.due(self.net.now());
+            for handover in due {
+                self.give(&handover, "handlers were not done in time");
+            }
+            if self.is_closing() || !self.is_leaving(&ours) {
+                return lost;
+            }
+            let wait = self.net.settings().heartbeat;
+            let left = until.saturating_sub(self.net.now());
+            let told = self.net.within(wait.min(left), self.ordered.notified());
+            if told.await.is_some() || lost.is_err() {
+                continue;
+            }
+            match beat().await {
+                // It joins again when it has given back what it is to.
+                Err(Refused::Rebalancing) => {}
+                answer => lost = answer,
+            }
+        }
+    }
+
+    fn is_leaving(&self, ours: &BTreeMap<i32, u64>) -> bool {
+        let state = self.state();
+        ours.iter()
+            .any(|(at, epoch)| state.leaving.has(*at, *epoch))
+    }
+
+    /// Commits what all have settled that go together, before they go.
+    async fn attend_releases(&self) {
+        loop {
+            let places = {
+                let mut state = self.state();
+                let Some((partition, epoch, commit)) = state.released.pop_front() else {
+                    return;
+                };
+                state.leaving.release(partition as i32, epoch, commit)
+            };
+            // First what was told before.
+            self.commit_ordered().await;
+            let _one_at_a_time = self.committing.lock().await;
+            let places = places.into_iter();
+            let places = places.map(|(at, offset)| (at as u32, offset as u64));
+            self.commit_places(places.collect()).await;
+        }
+    }
+
+    /// Tells that these are to be released, and reads nothing of them any more.
+    fn take_away(&self, partitions: &Share) -> BTreeMap<i32, u64> {
+        let mut state = self.state();
+        state.rebalances += 1;
+        let mut ours: BTreeMap<i32, u64> = BTreeMap::new();
+        for partition in partitions {
+            if let Some(owned) = state.owned.remove(partition) {
+                ours.insert(*partition as i32, owned.epoch);
+            }
+        }
+        drop(state);
+        let epochs: BTreeSet<u64> = ours.values().copied().collect();
+        self.tell(epochs.into_iter().map(|epoch| {
+            let of_epoch = ours.iter().filter(|(_, of)| **of == epoch);
+            News::Revoked(epoch, of_epoch.map(|(at, _)| *at as u32).collect())
+        }));
+        ours
+    }
+
+    /// The coordinator has given all that we had to others.
+    fn lose(&self, reason: &str) {
+        self.state().identity = None;
+        let all: Share = self.state().owned.keys().copied().collect();
+        let ours = self.take_away(&all);
+        self.tell_lost(ours.keys(), reason);
+        self.void(&ours);
+        self.abandon_handovers();
+    }
+
+    /// Nothing of it is handled here any more, and all before `commit` is settled.
+    pub(super) fn release(&self, partition: u32, epoch: u64, commit: Option<u64>) {
+        let mut state = self.state();
+        state.released.push_back((partition, epoch, commit));
+        drop(state);
+        self.ordered.notify_one();
+    }
+
+    fn abandon_handovers(&self) {
+        let all = self.state().leaving.all();
+        for handover in all {
+            self.give(
+                &handover,
+                "another assignment came before handlers were done",
+            );
+        }
+    }
+
+    /// Lets go of it. What has waited until now is lost.
+    fn give(&self, handover: &Handover, reason: &str) {
+        self.tell_lost(&handover.waiting, reason);
+        self.void(&handover.partitions);
+    }
+
+    fn tell_lost<'p>(&self, partitions: impl IntoIterator<Item = &'p i32>, reason: &str) {
+        let partitions: Vec<_> = partitions.into_iter().map(|at| *at as u32).collect();
+        if partitions.is_empty() {
+            return;
+        }
+        self.host.event(BusEvent::PartitionsLost {
+            topic: self.request.topic.name.clone(),
+            group: self.request.group.clone(),
+            partitions,
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// Answers of these are void from here on.
+    fn void(&self, partitions: &BTreeMap<i32, u64>) {
+        let gone = partitions.iter();
+        self.tell(gone.map(|(partition, epoch)| News::Gone(*partition as u32, *epoch)));
+    }
+
+    /// The topic is not there: the bus is to make sure of it.
+    fn miss(&self) {
+        let before = std::mem::replace(&mut self.state().gone, true);
+        if !before {
+            self.host.topic_missing(&self.request.topic.name);
+        }
+        self.fail(Denied::NoTopic.failure());
+    }
+
+    /// It is no good any more, and says so once.
+    fn fail(&self, failure: Failure) {
+        let before = std::mem::replace(&mut self.state().failed, true);
+        if !before {
+            self.tell([News::Failed(failure)]);
+        }
+    }
+}

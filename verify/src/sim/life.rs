@@ -1,0 +1,443 @@
+//! The life of a process: a bus that publishes and consumes, from its connection to its close or its death.
+
+use super::broker::SimBroker;
+use super::fault::Weather;
+use super::handler::Witness;
+use super::plan::{GROUP, Plan, TOPICS};
+use super::record::{Open, Record};
+use super::world::Process;
+use crate::history::{Durability, Ended, Order, Subscribe};
+use crate::recorder::Publish;
+use bytes::Bytes;
+use clearway::{
+    Bus, BusEvent, CloseReport, Envelope, LeftDelivery, PublishError, Raw, Receipt, Runtime,
+    Subscription, Topic, TopicConfig,
+};
+use fastrand::Rng;
+use serde_json::json;
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A topic whose values are payloads as they are.
+pub type RawTopic = Topic<Bytes, Raw>;
+
+/// So often a publish that was surely not stored is published again, under its id.
+const RETRIES: u32 = 3;
+
+/// What all lives of a run share.
+pub struct Common {
+    /// What is written down.
+    pub record: Arc<Record>,
+    /// What strikes.
+    pub weather: Weather,
+    /// What is done.
+    pub plan: Arc<Plan>,
+    /// How many envelopes publishers have begun.
+    pub begun: AtomicU64,
+    /// How many publishers are at work.
+    pub publishing: AtomicU64,
+}
+
+/// See the module.
+pub struct Life {
+    /// Its process.
+    pub process: Process,
+    common: Arc<Common>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    bus: Option<Bus>,
+    /// By topic: the number in the history, and the handle.
+    subscriptions: BTreeMap<&'static str, (u32, Subscription)>,
+    is_closing: bool,
+    has_ended: bool,
+}
+
+impl Life {
+    /// A life that begins in `process`.
+    pub fn begin<B: SimBroker>(common: &Arc<Common>, broker: &B, process: Process) -> Arc<Self> {
+        let life = Arc::new(Self {
+            process: process.clone(),
+            common: common.clone(),
+            state: Mutex::default(),
+        });
+        let (living, backend) = (life.clone(), broker.backend(&process));
+        process.clone().spawn(
+            "sim-life",
+            Box::pin(async move { living.live(backend).await }),
+        );
+        life
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it can be told to close.
+    pub fn is_open(&self) -> bool {
+        let state = self.state();
+        state.bus.is_some() && !state.is_closing && self.process.is_alive()
+    }
+
+    /// Whether its bus is closed.
+    pub fn has_ended(&self) -> bool {
+        self.state().has_ended
+    }
+
+    async fn live(self: Arc<Self>, backend: clearway::BackendChoice) {
+        let plan = self.common.plan.clone();
+        let mut backend = Some(backend);
+        let mut builder = Bus::builder().runtime(Arc::new(self.process.clone()));
+        builder = builder
+            .in_flight(256, 1 << 20)
+            .ensure_timeout(Duration::from_secs(30))
+            .reconnect_delay(Duration::from_millis(20), Duration::from_millis(500));
+        for topic in TOPICS {
+            builder = builder.topic(TopicConfig::new(topic).partitions(plan.partitions));
+        }
+        // A process that does not get through the door ends, and another takes its place: so does this one, under its name.
+        let Ok(bus) = builder
+            .backend(backend.take().expect("it was just put there"))
+            .connect()
+            .await
+        else {
+            self.state().has_ended = true;
+            return;
+        };
+        self.watch(&bus);
+        self.state().bus = Some(bus.clone());
+        if !self.consume(&bus).await {
+            drop(bus);
+            self.clone().close(Duration::from_secs(5)).await;
+            return;
+        }
+        for number in 0..plan.publishers {
+            let life = self.clone();
+            let bus = bus.clone();
+            let publishing = async move { life.publish(&bus, number).await };
+            self.process.spawn("sim-publisher", Box::pin(publishing));
+        }
+    }
+
+    fn watch(&self, bus: &Bus) {
+        let (mut events, recorder, number) = (
+            bus.events(),
+            self.common.record.recorder.clone(),
+            self.process.number(),
+        );
+        let weather = self.common.weather.clone();
+        let watching = async move {
+            while let Some(event) = events.next().await {
+                match event {
+                    BusEvent::Reconnected { generation, .. } => {
+                        weather.goal("a reconnect");
+                        recorder.reconnect(number, generation);
+                    }
+                    BusEvent::PartitionsLost {
+                        topic,
+                        group,
+                        partitions,
+                        ..
+                    } => recorder.taken_away(number, &topic, &group, &partitions),
+                    _ => {}
+                }
+            }
+        };
+        self.process.spawn("sim-events", Box::pin(watching));
+    }
+
+    async fn consume(&self, bus: &Bus) -> bool {
+        let Common {
+            record,
+            weather,
+            plan,
+            ..
+        } = &*self.common;
+        let publisher = Arc::new(Publisher::new(&self.common, &self.process));
+        for topic in TOPICS {
+            let Ok(handle) = bus.raw_topic(topic) else {
+                return false;
+            };
+            let subscription = record.next_subscription();
+            record.recorder.record(Subscribe {
+                subscription,
+                bus: self.process.number(),
+                topic: topic.to_owned(),
+                group: GROUP.to_owned(),
+                order: match plan.order {
+                    clearway::Order::ByKey => Order::Key,
+                    clearway::Order::ByPartition => Order::Partition,
+                    clearway::Order::Unordered => Order::None,
+                },
+            });
+            let echo = (topic == TOPICS[0])
+                .then(|| bus.raw_topic(TOPICS[1]).ok())
+                .flatten();
+            let witness = Witness {
+                record: record.clone(),
+                weather: weather.clone(),
+                plan: plan.clone(),
+                process: self.process.clone(),
+                subscription,
+                echo: echo.map(|echo| (publisher.clone(), echo)),
+            };
+            let mut builder = handle
+                .subscription(GROUP)
+                .order(plan.order)
+                .concurrency(plan.concurrency)
+                .in_flight(plan.in_flight, 1 << 20)
+                .timeout(plan.timeout)
+                .retry(plan.retry())
+                .on_failure(plan.on_failure());
+            if plan.confirm {
+                builder = builder.confirm_acks();
+            }
+            if let Some(window) = plan.dedup {
+                builder = builder.dedup(window);
+            }
+            let Ok(begun) = builder.handler(witness).await else {
+                return false;
+            };
+            self.state()
+                .subscriptions
+                .insert(topic, (subscription, begun));
+        }
+        true
+    }
+
+    async fn publish(&self, bus: &Bus, number: usize) {
+        let Common { plan, weather, .. } = &*self.common;
+        let Ok(topic) = bus.raw_topic(TOPICS[0]) else {
+            return;
+        };
+        let _at_work = AtWork::new(&self.common);
+        let topic = if plan.ordered { topic.ordered() } else { topic };
+        let publisher = Publisher::new(&self.common, &self.process);
+        let mut random =
+            Rng::with_seed(plan.seed ^ (u64::from(self.process.number()) << 32) ^ number as u64);
+        let mut under_way: VecDeque<Pin<Box<dyn Future<Output = Outcome> + Send + '_>>> =
+            VecDeque::new();
+        while self.common.begun.load(Ordering::Relaxed) < plan.envelopes {
+            self.common.begun.fetch_add(1, Ordering::Relaxed);
+            let key = format!("k{}", random.u64(..plan.keys));
+            let mut ended = None;
+            if plan.window == 1 {
+                ended = Some(publisher.publish(&topic, &key).await);
+            } else {
+                under_way.push_back(Box::pin(publisher.begin(&topic, &key, plan.ordered)));
+                if under_way.len() >= plan.window
+                    && let Some(first) = under_way.pop_front()
+                {
+                    ended = Some(first.await);
+                }
+            }
+            if matches!(ended, Some(Err(PublishError::Unknown(_)))) {
+                weather.goal("a publish whose outcome is unknown");
+            }
+            if matches!(ended, Some(Err(PublishError::Closed))) {
+                break;
+            }
+            if !plan.pause.is_zero() {
+                let pause = plan.pause.as_micros() as u64;
+                self.process
+                    .sleep(Duration::from_micros(random.u64(..pause)))
+                    .await;
+            }
+        }
+        while let Some(first) = under_way.pop_front() {
+            let _ = first.await;
+        }
+    }
+
+    /// Deliveries that its subscriptions have taken and not settled.
+    pub async fn in_flight(&self) -> usize {
+        let subscriptions: Vec<_> = self
+            .state()
+            .subscriptions
+            .values()
+            .map(|(_, of)| of.clone())
+            .collect();
+        let mut in_flight = 0;
+        for subscription in subscriptions {
+            in_flight += subscription.status().await.in_flight;
+        }
+        in_flight
+    }
+
+    /// Closes its bus, and writes down what that said.
+    pub async fn close(self: Arc<Self>, limit: Duration) -> Option<CloseReport> {
+        let (bus, subscriptions) = {
+            let mut state = self.state();
+            if std::mem::replace(&mut state.is_closing, true) {
+                return None;
+            }
+            (state.bus.take()?, std::mem::take(&mut state.subscriptions))
+        };
+        let recorder = self.common.record.recorder.clone();
+        let number = self.process.number();
+        let process = recorder.process(number).number();
+        recorder.close(number, process);
+        let report = bus.close(limit).await;
+        for (topic, (subscription, _)) in subscriptions {
+            let place = (Arc::from(topic), Arc::from(GROUP));
+            let left = report
+                .subscriptions
+                .get(&place)
+                .cloned()
+                .unwrap_or_default();
+            if !left.left.is_empty() {
+                self.common.weather.goal("a close that left deliveries");
+            }
+            let position = |left: &LeftDelivery| (left.position.partition, left.position.offset);
+            recorder.record(Ended {
+                subscription,
+                left: left.left.iter().map(position).collect(),
+                blocked: left.blocked,
+            });
+        }
+        let told = json!({ "drained": report.drained, "deliveries_left": report.deliveries_left });
+        recorder.closed(number, process, Some(told));
+        drop(bus);
+        self.state().has_ended = true;
+        Some(report)
+    }
+
+    /// Its process is killed, in the middle of whatever it does.
+    pub fn kill<B: SimBroker>(&self, broker: &B) {
+        self.common
+            .record
+            .recorder
+            .disconnect(self.process.number(), true);
+        broker.killed(self.process.number());
+        self.process.kill();
+        // Dead before its handles are dropped: a bus that loses them would begin to close.
+        *self.state() = State::default();
+    }
+}
+
+struct AtWork(Arc<Common>);
+
+impl AtWork {
+    fn new(common: &Arc<Common>) -> Self {
+        common.publishing.fetch_add(1, Ordering::Relaxed);
+        Self(common.clone())
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.publishing.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How a publish ended, the last time it was tried.
+type Outcome = Result<Receipt, PublishError>;
+
+/// A thread of control that publishes, and writes down what it publishes and how each ends.
+pub struct Publisher {
+    common: Arc<Common>,
+    process: Process,
+    number: u32,
+    seq: AtomicU64,
+}
+
+impl Publisher {
+    fn new(common: &Arc<Common>, process: &Process) -> Self {
+        Self {
+            common: common.clone(),
+            process: process.clone(),
+            number: common.record.recorder.process(process.number()).number(),
+            seq: AtomicU64::new(0),
+        }
+    }
+
+    /// Publishes an envelope of that key, and waits for room and for the answer. Again while it is surely not stored.
+    pub async fn publish(&self, topic: &RawTopic, key: &str) -> Outcome {
+        let envelope = envelope(topic, key);
+        let mut tries = 0;
+        loop {
+            let open = self.invoke(topic, &envelope, false);
+            let ended = topic.publish_envelope(envelope.clone()).await;
+            write(open, topic, &ended);
+            tries += 1;
+            if !ended.as_ref().is_err_and(worth_a_retry) || tries > RETRIES {
+                return ended;
+            }
+        }
+    }
+
+    /// Begins to publish without waiting.
+    fn begin<'t>(
+        &'t self,
+        topic: &'t RawTopic,
+        key: &str,
+        ordered: bool,
+    ) -> impl Future<Output = Outcome> + Send + use<'t> {
+        let envelope = envelope(topic, key);
+        let open = self.invoke(topic, &envelope, ordered);
+        let receipt = topic.publish_envelope(envelope).enqueue();
+        async move {
+            let ended = match receipt {
+                Ok(receipt) => receipt.await,
+                Err(refused) => Err(refused.error),
+            };
+            write(open, topic, &ended);
+            ended
+        }
+    }
+
+    fn invoke(&self, topic: &RawTopic, envelope: &Envelope, ordered: bool) -> Open {
+        let recorder = &self.common.record.recorder;
+        let key = envelope
+            .key
+            .as_deref()
+            .map(|key| String::from_utf8_lossy(key).into_owned());
+        let seq = self.seq.fetch_add(1, Ordering::Relaxed);
+        let of = (self.process.number(), self.number, seq);
+        let op = recorder.invoke(
+            of,
+            Publish {
+                topic: topic.name(),
+                id: &envelope.id.to_string(),
+                key: key.as_deref(),
+                size: envelope.payload.len() as u64,
+                ordered,
+                durability: None,
+            },
+        );
+        Open::new(recorder, op, &self.process)
+    }
+}
+
+fn write(open: Open, topic: &RawTopic, ended: &Outcome) {
+    open.ended(|recorder, op| match ended {
+        Ok(receipt) => {
+            let durability = topic.durability().map(|_| Durability::Stored);
+            recorder.acked(
+                op,
+                receipt.partition,
+                receipt.position,
+                receipt.duplicate,
+                durability,
+            );
+        }
+        Err(error) if error.may_be_published() => recorder.unknown(op, error),
+        Err(error) => recorder.rejected(op, error),
+    });
+}
+
+fn worth_a_retry(error: &PublishError) -> bool {
+    error.is_retryable() && !error.may_be_published()
+}
+
+fn envelope(topic: &RawTopic, key: &str) -> Envelope {
+    let publish = topic
+        .publish(&Bytes::from_static(b"payload"))
+        .key(key.to_owned());
+    publish.envelope().cloned().expect("bytes need no encoding")
+}

@@ -1,0 +1,163 @@
+//! A run on record: what its processes do goes into one history, by the world's clock.
+//!
+//! A process that is dead writes nothing. What its publishes came to is not known; the line of its death ends its handlers.
+
+use super::plan::Plan;
+use super::world::{Process, World};
+use crate::history::{Deliver, Durability, Event, Header, History, Log, Owners, Settle, Settled};
+use crate::recorder::{OpId, Recorder};
+use clearway::Runtime;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// See the module.
+pub struct Record {
+    /// For what is written as it is.
+    pub recorder: Arc<Recorder>,
+    owners: Mutex<Owners>,
+    subscriptions: AtomicU32,
+    open_handlers: AtomicU64,
+    /// What a handler has given up, by the attempt, unless it was delivered again.
+    buried: Mutex<BTreeMap<String, u32>>,
+}
+
+impl Record {
+    /// Begins the record of a run over the broker of that name.
+    pub fn begin(broker: &str, world: &World, plan: &Plan) -> Self {
+        let header = Header {
+            how: Some("simulated".into()),
+            seed: Some(plan.seed),
+            workload: plan.to_string(),
+            durability: Some(Durability::Stored),
+            ..Header::new(broker)
+        };
+        let clock = world.clone();
+        let log = Log::in_memory_by(header, move || clock.now().as_nanos() as u64);
+        Self {
+            recorder: Arc::new(Recorder::new(log)),
+            owners: Mutex::default(),
+            subscriptions: AtomicU32::new(0),
+            open_handlers: AtomicU64::new(0),
+            buried: Mutex::default(),
+        }
+    }
+
+    /// A number for a subscription.
+    pub fn next_subscription(&self) -> u32 {
+        self.subscriptions.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A handler begins. Its epoch is a bus's own count: in the history it is the group's.
+    pub fn deliver(&self, mut deliver: Deliver) {
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let log = (&*deliver.topic, &*deliver.group, deliver.partition);
+        deliver.epoch = owners.epoch(log, (deliver.subscription, deliver.epoch));
+        self.open_handlers.fetch_add(1, Ordering::Relaxed);
+        self.buried().remove(&deliver.id);
+        self.recorder.record(deliver);
+    }
+
+    /// A handler has ended.
+    pub fn settle(&self, (id, attempt): (&str, u32), settle: Settle) {
+        self.open_handlers.fetch_sub(1, Ordering::Relaxed);
+        if settle.how == Settled::DeadLetter {
+            self.buried().insert(id.to_owned(), attempt);
+        }
+        self.recorder.record(settle);
+    }
+
+    /// A handler has ended with its process.
+    pub fn died(&self) {
+        self.open_handlers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many handlers are at work.
+    pub fn open_handlers(&self) -> u64 {
+        self.open_handlers.load(Ordering::Relaxed)
+    }
+
+    /// The envelopes that have to be among the dead letters, and after how many attempts.
+    pub fn buried(&self) -> MutexGuard<'_, BTreeMap<String, u32>> {
+        self.buried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The history, once nobody else writes. `letters` are the dead letters that were read, by id and attempt.
+    pub fn into_history(self, letters: &BTreeSet<(String, u32)>) -> Option<History> {
+        let mut history = Arc::into_inner(self.recorder)?.into_history()?;
+        bury(&mut history, letters);
+        Some(history)
+    }
+}
+
+/// A delivery is put aside when its letter is stored, of which its handler knows nothing: one without a letter was cut off, by a revoke or a
+/// close, and comes again.
+fn bury(history: &mut History, letters: &BTreeSet<(String, u32)>) {
+    let mut attempts = BTreeMap::new();
+    for entry in &mut history.entries {
+        match &mut entry.event {
+            Event::Deliver(deliver) => {
+                let place = (
+                    deliver.subscription,
+                    deliver.topic.clone(),
+                    deliver.partition,
+                    deliver.position,
+                );
+                attempts.insert(
+                    place,
+                    (deliver.id.clone(), deliver.attempt.unwrap_or_default()),
+                );
+            }
+            Event::Settle(settle) if settle.how == Settled::DeadLetter => {
+                let place = (
+                    settle.subscription,
+                    settle.topic.clone(),
+                    settle.partition,
+                    settle.position,
+                );
+                let letter = attempts.get(&place);
+                if letter.is_none_or(|letter| !letters.contains(letter)) {
+                    settle.how = Settled::Cancelled;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A publish that has begun: dropped without an outcome, nobody knows it.
+pub struct Open {
+    recorder: Arc<Recorder>,
+    op: Option<OpId>,
+    process: Process,
+}
+
+impl Open {
+    /// Of this process.
+    pub fn new(recorder: &Arc<Recorder>, op: OpId, process: &Process) -> Self {
+        Self {
+            recorder: recorder.clone(),
+            op: Some(op),
+            process: process.clone(),
+        }
+    }
+
+    /// It has an outcome, and this writes it down.
+    pub fn ended(mut self, write: impl FnOnce(&Recorder, OpId)) {
+        if let Some(op) = self.op.take() {
+            write(&self.recorder, op);
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(op) = self.op.take() {
+            let why = match self.process.is_alive() {
+                true => "whoever waited for it was cut off",
+                false => "its process is dead",
+            };
+            self.recorder.unknown(op, why);
+        }
+    }
+}
