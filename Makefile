@@ -12,7 +12,7 @@ CARGO := cargo
 # The root package's features that need no broker to compile. `kafka` compiles librdkafka.
 FEATURES := --features nats,kafka,throttle,tower
 
-.PHONY: help verify test check models bugs bugs-brokers race integration runs tls bench \
+.PHONY: help verify test check models bugs bugs-brokers mutate race integration runs tls bench \
 	tools fmt clippy doc rust-version deny
 
 help: ## This list
@@ -35,6 +35,9 @@ bugs: tools ## The seeded bugs: which checker catches which
 
 bugs-brokers: tools ## The seeded bugs of Kafka's stages, each in a build of its own; needs containers like `make integration`
 	$(CARGO) run --quiet --release -p clearway-verify --bin verify -- bugs kafka --brokers
+
+mutate: tools ## What operators make of the protocols, everywhere they can: a mutant that nobody notices fails
+	$(CARGO) run --quiet --release -p clearway-verify --bin verify -- mutate
 
 race: tools ## ThreadSanitizer over the concurrent tests: no report, and a race of its own that it must report
 	CARGO_TARGET_DIR=$(TARGET)/tsan verify/race.sh

@@ -4,6 +4,7 @@ use crate::bugs::stages::{self, StageBug};
 use crate::bugs::{self, Matrix, Scope};
 use crate::check::{self, Property};
 use crate::child::{self, ALL, NoAnswer, ORDERINGS, ORIGINAL, SCHEDULERS, SPEC};
+use crate::mutate::Mutants;
 use crate::protocol::Checked;
 use crate::report::{
     self, CanaryReport, HotPath, HotRow, ModelReport, ProtocolReport, Report, terminal,
@@ -124,6 +125,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Ok(bugs) => report.elsewhere = bugs.iter().map(StageBug::in_short).collect(),
         Err(error) => complaints.push(error.to_string()),
     }
+    report.mutants = Mutants::load(&tree);
     progress.step("locks and allocations on the hot path");
     report.hot_path = hot_path(&tree, &progress, &mut complaints);
 
