@@ -14,7 +14,7 @@ FEATURES := --features nats,kafka,throttle,tower
 
 SEEDS ?= 2000
 
-.PHONY: help verify test check models sim bugs bugs-brokers race integration runs tls bench \
+.PHONY: help verify test check models sim bugs bugs-brokers mutate race integration runs tls bench \
 	tools fmt clippy doc rust-version deny
 
 help: ## This list
@@ -40,6 +40,9 @@ bugs: tools ## The seeded bugs: which checker catches which
 
 bugs-brokers: tools ## The seeded bugs of Kafka's stages, each in a build of its own; needs containers like `make integration`
 	$(CARGO) run --quiet --release -p clearway-verify --bin verify -- bugs kafka --brokers
+
+mutate: tools ## What operators make of the protocols, everywhere they can: a mutant that nobody notices fails
+	$(CARGO) run --quiet --release -p clearway-verify --bin verify -- mutate
 
 race: tools ## ThreadSanitizer over the concurrent tests: no report, and a race of its own that it must report
 	CARGO_TARGET_DIR=$(TARGET)/tsan verify/race.sh

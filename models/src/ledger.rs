@@ -476,7 +476,7 @@ fn nothing_is_told_to_nobody() {
     broker.join().unwrap();
     if let Some(mut reader) = next.join().unwrap() {
         assert!(
-            ledger.has_reader(),
+            ledger.is_heard(),
             "nothing_is_told_to_nobody: a reader that nobody tells anything"
         );
         let mut cx = Context::from_waker(Waker::noop());

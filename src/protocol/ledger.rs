@@ -43,7 +43,7 @@
 //! | `is_settled`      | Acquire | `finish`                  | a receipt reads half an answer            |
 //! | `push` on free    | Release | `pop`                     | a new entry mixes with the old one        |
 //! | `pop` of free     | Acquire | `push`                    | same                                      |
-//! | `return_reader`, `is_heard` | Relaxed | each other     | the word's own order decides; a plain load could miss |
+//! | `result_reader`, `return_reader`, `is_heard` | Relaxed | each other | the word's own order decides |
 //! | `tell`            | Release | `poll_result`             | the reader looks into a slot not yet settled |
 //! | `poll_result`     | Acquire | `tell`                    | same                                      |
 
@@ -253,8 +253,9 @@ impl<F: Clone> Ledger<F> {
     /// The one result reader, or `None` while it is out.
     pub fn result_reader(&self) -> Option<ResultReader> {
         let reader = self.spare_reader.lock().take()?;
-        // Relaxed: only chooses an audience for slots that are opened from here on.
-        self.reader_out.store(1, Ordering::Relaxed);
+        // Relaxed: only chooses an audience for slots that are opened from here on. A read-modify-write
+        // like the other two, so that all three have one order for the models as well.
+        self.reader_out.swap(1, Ordering::Relaxed);
         Some(reader)
     }
 

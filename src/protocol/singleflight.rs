@@ -261,8 +261,9 @@ impl Mark {
     }
 
     fn set(&self, term: u64) {
-        // Release: pairs with the Acquire in `is_set`.
-        self.0.store(term, Ordering::Release);
+        // Release: pairs with the Acquire in `is_set`. A read-modify-write like `clear`, so that both have
+        // one order for the models as well.
+        self.0.swap(term, Ordering::Release);
     }
 }
 

@@ -9,6 +9,7 @@ pub use json::write;
 pub use unverified::{NotVerified, not_verified};
 
 use crate::bugs::Matrix;
+use crate::mutate::Mutants;
 use crate::protocol::Checked;
 use crate::survey::Depth;
 use crate::work;
@@ -42,6 +43,9 @@ pub struct Report {
     pub matrix: Matrix,
     /// The seeded bugs of stages: by name, and whether only a broker shows them. They are run elsewhere.
     pub elsewhere: Vec<(String, bool)>,
+    /// What `verify mutate` has found and still holds: it is not run here.
+    #[serde(default)]
+    pub mutants: Mutants,
     /// What the hot path takes.
     pub hot_path: HotPath,
     /// What this run does not show.
@@ -284,6 +288,7 @@ impl Report {
             });
         }
         complaints.extend(self.matrix.complaints());
+        complaints.extend(self.mutants.complaints());
         complaints.extend(self.hot_path.complaints());
         complaints
     }

@@ -54,8 +54,7 @@ thread_local! {
 
 /// Whether the calling thread holds a lock of the facade's.
 pub(crate) fn is_locked() -> bool {
-    let who = engine::who();
-    HOLDERS.with_borrow(|holders| holders.contains(&who))
+    HOLDERS.with_borrow(|holders| holders.contains(&engine::who()))
 }
 
 /// An execution begins: nobody holds anything.

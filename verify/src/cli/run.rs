@@ -3,6 +3,7 @@
 use crate::bugs::stages::{self, StageBug};
 use crate::check::{self, Property};
 use crate::child;
+use crate::mutate::Mutants;
 use crate::report::{self, CanaryReport, HotPath, HotRow, Report, terminal};
 use crate::survey::{self, Depth};
 use crate::tree::Tree;
@@ -46,6 +47,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Ok(bugs) => report.elsewhere = bugs.iter().map(StageBug::in_short).collect(),
         Err(error) => complaints.push(error.to_string()),
     }
+    report.mutants = Mutants::load(&tree);
     progress.step("locks and allocations on the hot path");
     report.hot_path = hot_path(&tree, &progress, &mut complaints);
 

@@ -131,3 +131,6 @@ pub fn mutants(source: &Source) -> Vec<Mutant> {
     }
     mutants
 }
+
+#[cfg(test)]
+mod tests;

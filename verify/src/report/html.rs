@@ -1,6 +1,7 @@
 //! The report as one page that needs nothing else.
 
 mod matrix;
+mod mutants;
 mod timeline;
 
 use super::terminal::thousands;
@@ -27,6 +28,7 @@ pub(super) fn page(report: &Report) -> String {
                 main {
                     (summary(report))
                     (matrix::section(&report.matrix))
+                    (mutants::section(&report.mutants))
                     @for protocol in &report.protocols { (of_protocol(protocol)) }
                     @if !report.canaries.is_empty() { (canaries(&report.canaries)) }
                     @if report.hot_path != HotPath::default() { (hot_path(&report.hot_path)) }

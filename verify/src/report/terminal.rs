@@ -47,6 +47,21 @@ pub fn report(report: &Report) -> String {
         controls.len(),
         cells.count()
     );
+    let Score {
+        mutants,
+        killed,
+        equivalent,
+        survived,
+        ..
+    } = report.mutants.score();
+    if mutants > 0 {
+        let protocols = report.mutants.protocols.len();
+        _ = writeln!(
+            text,
+            "mutants            {killed} of {mutants} killed, {equivalent} equivalent with a reason, {survived} survived, \
+             of {protocols} protocols, by an earlier `verify mutate`"
+        );
+    }
     text.push_str(&hot_path(&report.hot_path));
     text.push_str("\nNot verified\n");
     for open in &report.not_verified {

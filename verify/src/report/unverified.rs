@@ -80,6 +80,19 @@ pub fn not_verified(report: &Report) -> Vec<NotVerified> {
             format!("{cached} verdicts are from an earlier run on the same inputs."),
         );
     }
+    let mutated = &report.mutants.protocols;
+    let fresh = |name: &str| mutated.iter().any(|of| of.protocol == name);
+    let names = report.protocols.iter().map(|of| of.protocol.as_str());
+    let stale: Vec<&str> = names.filter(|name| !fresh(name)).collect();
+    if !stale.is_empty() {
+        add(
+            "mutants",
+            format!(
+                "not run since something changed: {}. `make mutate` runs them.",
+                stale.join(", ")
+            ),
+        );
+    }
     if !report.elsewhere.is_empty() {
         let brokers = report.elsewhere.iter().filter(|(_, broker)| *broker);
         add(
