@@ -9,10 +9,12 @@
 //! | `plan` | what one seed does |
 //! | `life`, `handler`, `nemesis`, `letters` | processes, what their handlers do, who breaks them, who reads the dead letters |
 //! | `record`, `run` | what is written down, and one run from its begin to its verdict |
+//! | `seeds`, `hunt` | many runs, and what they came to; how soon something is found, and made small |
 
 pub mod broker;
 pub mod fault;
 pub mod handler;
+pub mod hunt;
 pub mod letters;
 pub mod life;
 pub mod nemesis;

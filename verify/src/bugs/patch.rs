@@ -47,9 +47,9 @@ pub fn load(tree: &Tree) -> Result<Vec<Bug>, PatchError> {
     read_all(tree, |name| !is_of_stages(name), Bug::parse)
 }
 
-/// Whether a bug of that name is of a backend's stages, and no protocol's.
+/// Whether a bug of that name is of the stages, or a backend's, and no protocol's.
 pub(super) fn is_of_stages(name: &str) -> bool {
-    name.starts_with("kafka-")
+    name.starts_with("kafka-") || name.starts_with("sim-")
 }
 
 /// The patches whose names are `wanted`, by name.

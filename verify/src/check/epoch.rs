@@ -3,14 +3,19 @@
 
 use super::index::Index;
 use super::verdict::{About, Findings, Property};
-use crate::history::Event;
+use crate::history::{Event, Phase};
 use std::collections::HashMap;
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
-    let mut newest: HashMap<(&str, &str, u32), (u64, usize)> = HashMap::new();
+    let mut newest: HashMap<(&str, &str, u32, usize), (u64, usize)> = HashMap::new();
+    let mut lives: HashMap<&str, usize> = HashMap::new();
     for entry in &index.history.entries {
         let line = entry.line;
         let (topic, group, partition, epoch, what, id) = match &entry.event {
+            Event::Erased(it) => {
+                *lives.entry(&it.topic).or_default() += usize::from(it.phase == Phase::End);
+                continue;
+            }
             Event::Deliver(it) => {
                 let id = Some(it.id.as_str());
                 (
@@ -33,16 +38,26 @@ pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
                 None,
             ),
             Event::Rebalance(it) => {
+                let life = lives.get(it.topic.as_str()).copied().unwrap_or_default();
                 for &partition in &it.partitions {
-                    let newest = newest.entry((&it.topic, &it.group, partition)).or_default();
+                    let log = (&*it.topic, &*it.group, partition, life);
+                    let newest = newest.entry(log).or_default();
                     *newest = (*newest).max((it.epoch, line));
                 }
                 continue;
             }
             _ => continue,
         };
+        // What was taken of a topic before it was destroyed may still be handled when another life of it has owners of its own.
+        let life = match id {
+            Some(id) => match index.life_of(topic, id) {
+                Some(life) => life,
+                None => continue,
+            },
+            None => lives.get(topic.as_str()).copied().unwrap_or_default(),
+        };
         let newest = newest
-            .entry((topic, group, partition))
+            .entry((topic, group, partition, life))
             .or_insert((epoch, line));
         if epoch >= newest.0 {
             *newest = (epoch, line);

@@ -3,7 +3,7 @@
 //! * Between what an owner has begun lies nothing that the group is never given. It is known to be there by its ack, or because
 //!   another group was given it. Where a group has caught up behind that ack, `lost` says so.
 //! * What a former owner has still at work, cut off or standing still, is begun anew before anything behind it is: nobody
-//!   takes the answer of the former. If the former is neither, `overlap` says so.
+//!   takes the answer of the former. If the former is neither, `overlap` says so. Unless one before it had done it: that answer may have come.
 //!
 //! What is begun later than what is behind it is for `order` to say.
 
@@ -107,18 +107,20 @@ fn never_given(index: &Index<'_>, findings: &mut Findings) {
 
 fn still_at_work(index: &Index<'_>, findings: &mut Findings) {
     let mut begun: HashMap<Lane<'_>, BTreeMap<u64, Vec<&Delivery<'_>>>> = HashMap::new();
+    let mut done: HashMap<(Lane<'_>, u64), usize> = HashMap::new();
     for delivery in &index.deliveries {
-        let Some(lane) = lane(index, delivery) else {
+        let Some(of) = lane(index, delivery) else {
             continue;
         };
         let (line, deliver) = (delivery.line, delivery.deliver);
-        let lane = begun.entry(lane).or_default();
+        if let Some(line) = delivery.done() {
+            done.entry((of, deliver.position)).or_insert(line);
+        }
+        let lane = begun.entry(of).or_default();
         // What nobody has at work any more is not looked at again.
         lane.retain(|_, all| all.iter().any(|of| end(of) > line));
         for (position, all) in lane.range(..deliver.position) {
-            let is_done = all
-                .iter()
-                .any(|of| of.done().is_some_and(|done| done < line));
+            let is_done = done.get(&(of, *position)).is_some_and(|&done| done < line);
             let is_ours = all.iter().any(|of| of.deliver.epoch == deliver.epoch);
             let former = all.iter().find(|of| {
                 end(of) > line && of.settled.is_some() && outlived(index, of, end(of), delivery)

@@ -3,6 +3,9 @@
 use crate::sim::broker::SimBroker;
 use crate::sim::broker::jetstream::JetStream;
 use crate::sim::broker::kafka::Kafka;
+use crate::sim::fault::{Fault, Ratio};
+use crate::sim::hunt;
+use crate::sim::plan::Plan;
 use crate::sim::run::Ran;
 use crate::sim::seeds::{self, Sum};
 use crate::tree::Tree;
@@ -10,6 +13,9 @@ use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+
+/// As many runs a failing one may take to be made small.
+const SHRINKS: usize = 200;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -31,6 +37,12 @@ pub(super) struct Arguments {
     /// Stops at the first seed that fails.
     #[arg(long)]
     first_failure: bool,
+    /// Says how many seeds it takes until something is found: for seeded bugs.
+    #[arg(long)]
+    hunt: bool,
+    /// Without these faults, by name.
+    #[arg(long, env = "WITHOUT", value_delimiter = ',')]
+    without: Vec<String>,
 }
 
 /// Fails if a run does not hold, or if together they never came to what they have to.
@@ -44,8 +56,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 fn over<B: SimBroker>(arguments: &Arguments) -> Result<ExitCode> {
     let mut sum = Sum::default();
+    if arguments.hunt {
+        println!("{}", hunt::hunt::<B>(arguments.seeds, arguments.envelopes));
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(seed) = arguments.seed {
-        let ran = seeds::seed::<B>(seed, arguments.envelopes, &mut sum);
+        let mut plan = Plan::draw(seed, arguments.envelopes);
+        for name in &arguments.without {
+            let fault = Fault::ALL.iter().find(|fault| fault.name() == name);
+            let fault = fault.with_context(|| format!("there is no fault `{name}`"))?;
+            plan.faults.set(*fault, Ratio::NEVER);
+        }
+        let ran = seeds::plan::<B>(&plan, &mut sum);
         let kept = keep::<B>(&ran)?;
         println!("seed {seed}: {}", ran.plan);
         println!(
@@ -99,6 +121,8 @@ fn told<B: SimBroker>(ran: &Ran, arguments: &Arguments) -> ExitCode {
         println!("{violation}");
     }
     let (seed, envelopes) = (ran.plan.seed, arguments.envelopes);
+    let small = hunt::shrink::<B>(&ran.plan, SHRINKS);
+    println!("smaller, and fails as well: {small}");
     println!(
         "replay: make sim BROKER={} SEED={seed} ENVELOPES={envelopes}",
         B::NAME

@@ -288,7 +288,7 @@ pub fn stages(stages: &Stages) -> String {
     let (all, seconds) = (stages.bugs.len(), stages.elapsed_ms / 1_000);
     _ = writeln!(
         text,
-        "\n{caught} of {all} seeded bugs of Kafka's stages are caught as their patches promise{not_run}. {seconds} s, builds included"
+        "\n{caught} of {all} seeded bugs of stages are caught as their patches promise{not_run}. {seconds} s, builds included"
     );
     text
 }
@@ -324,18 +324,18 @@ pub fn mutants(mutants: &Mutants) -> String {
 
 /// The bugs of stages where they are not run.
 pub fn elsewhere(bugs: &[StageBug]) -> String {
-    let mut text = String::from("\nSeeded bugs of Kafka's stages\n");
+    let mut text = String::from("\nSeeded bugs of stages\n");
     for bug in bugs {
         let (name, brokers) = bug.in_short();
         let why = match brokers {
             true => NO_BROKER,
-            false => "not run here: needs a build with librdkafka",
+            false => "not run here: needs a build of its own",
         };
         _ = writeln!(text, "  {name:44} {why}");
     }
     _ = writeln!(
         text,
-        "  `make bugs-brokers` runs them; `verify bugs kafka` those of them that need no broker"
+        "  `make bugs-brokers` runs them; `verify bugs kafka` and `verify bugs sim` those of them that need no broker"
     );
     text
 }

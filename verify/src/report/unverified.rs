@@ -98,8 +98,8 @@ pub fn not_verified(report: &Report) -> Vec<NotVerified> {
         add(
             "seeded bugs of Kafka's stages",
             format!(
-                "{} patches, none of them run here: each takes a build of the library with librdkafka, and {} of them a broker. \
-                 `make bugs-brokers` runs them.",
+                "{} patches, none of them run here: each takes a build of its own, and {} of them a broker. \
+                 `make bugs-brokers` runs them, and `verify bugs sim` those that the simulation finds.",
                 report.elsewhere.len(),
                 brokers.count()
             ),

@@ -91,10 +91,12 @@ impl Undertaker {
         if !buried.is_empty() {
             self.common.weather.goal("a dead letter");
         }
-        let is_there = |id: &str, attempts: u32| found.contains(&(id.to_owned(), attempts));
-        let missing: Vec<&str> = (buried.iter())
-            .filter(|(id, attempts)| !is_there(id, **attempts))
-            .map(|(id, _)| id.as_str())
+        // An earlier attempt may have its letter, or have been done: the broker heard of that after the last one had begun.
+        let done = self.common.record.done();
+        let is_there = |id: &String| done.contains(id) || found.iter().any(|(of, _)| of == id);
+        let missing: Vec<&str> = (buried.keys())
+            .filter(|id| !is_there(id))
+            .map(String::as_str)
             .collect();
         let what = || {
             format!(

@@ -101,8 +101,8 @@ impl<B: SimBroker> Cast<B> {
                 self.clone().freeze(&self.some(&weather));
             }
             if weather.strikes(Fault::ClockJump) {
-                let seconds = weather.below(7200) as i64 - 3600;
-                self.some(&weather).process.jump(seconds);
+                let milliseconds = weather.below(7_200_000) as i64 - 3_600_000;
+                self.some(&weather).process.jump(milliseconds);
             }
             if weather.strikes(Fault::Deleted) {
                 self.delete(TOPICS[weather.below(2) as usize]);

@@ -20,6 +20,8 @@ pub struct Record {
     open_handlers: AtomicU64,
     /// What a handler has given up, by the attempt, unless it was delivered again.
     buried: Mutex<BTreeMap<String, u32>>,
+    /// What some handler has done.
+    done: Mutex<BTreeSet<String>>,
 }
 
 impl Record {
@@ -40,6 +42,7 @@ impl Record {
             subscriptions: AtomicU32::new(0),
             open_handlers: AtomicU64::new(0),
             buried: Mutex::default(),
+            done: Mutex::default(),
         }
     }
 
@@ -61,8 +64,10 @@ impl Record {
     /// A handler has ended.
     pub fn settle(&self, (id, attempt): (&str, u32), settle: Settle) {
         self.open_handlers.fetch_sub(1, Ordering::Relaxed);
-        if settle.how == Settled::DeadLetter {
-            self.buried().insert(id.to_owned(), attempt);
+        match settle.how {
+            Settled::DeadLetter => drop(self.buried().insert(id.to_owned(), attempt)),
+            Settled::Ack => drop(self.done().insert(id.to_owned())),
+            _ => {}
         }
         self.recorder.record(settle);
     }
@@ -80,6 +85,11 @@ impl Record {
     /// The envelopes that have to be among the dead letters, and after how many attempts.
     pub fn buried(&self) -> MutexGuard<'_, BTreeMap<String, u32>> {
         self.buried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The envelopes that some handler has done.
+    pub fn done(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The history, once nobody else writes. `letters` are the dead letters that were read, by id and attempt.

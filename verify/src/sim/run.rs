@@ -30,6 +30,9 @@ const LIVENESS_MAX: Duration = Duration::from_secs(120);
 /// A world that is not over by then will never be.
 const WORLD_MAX: Duration = Duration::from_secs(3600);
 
+/// How long a subscription may be without a consumer once it is calm.
+const CONSUMERS_MAX: Duration = Duration::from_secs(15);
+
 /// How long the last close may take.
 const CLOSE_MAX: Duration = Duration::from_secs(60);
 
@@ -177,6 +180,8 @@ impl<B: SimBroker> Run<B> {
                 .push(format!("liveness: after {LIVENESS_MAX:?} of calm {what}"));
             return;
         }
+        // Whoever lost its consumer late has another by then.
+        world.sleep(CONSUMERS_MAX).await;
         cast.look();
         for topic in TOPICS {
             common.record.recorder.drained(topic, GROUP);

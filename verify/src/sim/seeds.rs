@@ -61,12 +61,16 @@ pub struct Sum {
 
 /// Runs the seed; every so many'th twice. A difference is a violation.
 pub fn seed<B: SimBroker>(seed: u64, envelopes: u64, sum: &mut Sum) -> Ran {
+    plan::<B>(&Plan::draw(seed, envelopes), sum)
+}
+
+/// The same for a plan.
+pub fn plan<B: SimBroker>(plan: &Plan, sum: &mut Sum) -> Ran {
     let begun = Instant::now();
-    let plan = Plan::draw(seed, envelopes);
-    let mut ran = run::<B>(&plan);
-    if seed.is_multiple_of(TWICE_EVERY) {
+    let mut ran = run::<B>(plan);
+    if plan.seed.is_multiple_of(TWICE_EVERY) {
         sum.twice += 1;
-        let again = run::<B>(&plan);
+        let again = run::<B>(plan);
         if again.hash != ran.hash {
             let what = format!(
                 "the same seed ran differently: {:016x} and {:016x}",

@@ -197,6 +197,24 @@ impl World {
         while self.run_one() || self.fire_due() {}
     }
 
+    /// Lets time pass up to `to`, and runs what becomes ready on the way: for a world that keeps pace with a clock outside.
+    pub fn advance(&self, to: Duration) {
+        loop {
+            while self.run_one() {}
+            let next = self
+                .state()
+                .timers
+                .first_key_value()
+                .map(|((due, _), _)| *due);
+            if next.is_none_or(|due| due > to) {
+                break;
+            }
+            self.skip_ahead();
+        }
+        let mut state = self.state();
+        state.now = state.now.max(to);
+    }
+
     /// How many tasks have not ended.
     pub fn tasks(&self) -> u64 {
         self.state().alive.len() as u64
@@ -329,8 +347,8 @@ impl World {
     fn unix_time_of(&self, process: u32) -> Duration {
         let state = self.state();
         let off = state.jumps.get(&process).copied().unwrap_or_default();
-        let seconds = 1_800_000_000_u64.saturating_add_signed(off);
-        Duration::from_secs(seconds) + state.now
+        let milliseconds = 1_800_000_000_000_u64.saturating_add_signed(off);
+        Duration::from_millis(milliseconds) + state.now
     }
 }
 
@@ -437,10 +455,10 @@ impl Process {
         state.ready.append(&mut of_it);
     }
 
-    /// Its wall clock is set, so many seconds forward or back.
-    pub fn jump(&self, seconds: i64) {
+    /// Its wall clock is set, so many milliseconds forward or back.
+    pub fn jump(&self, milliseconds: i64) {
         let mut state = self.world.state();
-        *state.jumps.entry(self.number).or_default() += seconds;
+        *state.jumps.entry(self.number).or_default() += milliseconds;
     }
 }
 

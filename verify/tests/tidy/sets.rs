@@ -56,7 +56,7 @@ pub fn every_member_is_there(tree: &Tree) -> Vec<String> {
         }
     }
     for (path, _) in tree.files("verify/bugs/", ".patch") {
-        let of_stages = path.starts_with(OF_STAGES);
+        let of_stages = OF_STAGES.iter().any(|of| path.starts_with(of));
         if !of_stages
             && !tree
                 .protocols()
@@ -70,13 +70,14 @@ pub fn every_member_is_there(tree: &Tree) -> Vec<String> {
 }
 
 /// Seeded bugs of stages, which are no protocol's.
-const OF_STAGES: &str = "verify/bugs/kafka-";
+const OF_STAGES: [&str; 2] = ["verify/bugs/kafka-", "verify/bugs/sim-"];
 
 /// What a seeded bug of a stage breaks is guaranteed somewhere, and the tests that are to catch it are there.
 pub fn bugs_of_stages_name_what_there_is(tree: &Tree) -> Vec<String> {
     let mut found = Vec::new();
     let guarantees = tree.text("src/docs/guarantees.md").unwrap_or_default();
-    for (path, patch) in tree.files(OF_STAGES, ".patch") {
+    let patches = OF_STAGES.iter().flat_map(|of| tree.files(of, ".patch"));
+    for (path, patch) in patches {
         for breaks in header(patch, "Breaks:") {
             if !guarantees.contains(&format!("\n# {breaks}: ")) {
                 found.push(format!("{path} breaks `{breaks}`, which nobody guarantees"));
@@ -89,6 +90,9 @@ pub fn bugs_of_stages_name_what_there_is(tree: &Tree) -> Vec<String> {
                 ["broker", target, test] => {
                     is_test_below(tree, &format!("integration/tests/{target}"), test)
                 }
+                ["sim", broker, _] => tree
+                    .text(&format!("verify/src/sim/broker/{broker}.rs"))
+                    .is_some(),
                 _ => false,
             };
             if !there {

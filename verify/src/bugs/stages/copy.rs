@@ -96,13 +96,17 @@ impl Copy {
     pub(super) fn ask(&self, catchers: &[Catcher], progress: &Progress) -> Vec<Cell> {
         let tests = catchers.iter().filter_map(|catcher| match catcher {
             Catcher::Test(test) => Some(test.as_str()),
-            Catcher::Broker(..) => None,
+            Catcher::Broker(..) | Catcher::Sim(..) => None,
         });
         let tests: Vec<&str> = tests.collect();
         let of_library = (!tests.is_empty()).then(|| self.library(&tests, progress));
         let ask = |catcher: &Catcher| match (catcher, &of_library) {
             (Catcher::Test(test), Some(ended)) => verdict::judge(ended, test),
             (Catcher::Test(_), None) => Cell::NotRun,
+            (Catcher::Sim(broker, seeds), _) => {
+                progress.now(&format!("{catcher}"));
+                verdict::hunted(&self.simulation(broker, *seeds))
+            }
             (Catcher::Broker(target, test), _) => {
                 progress.now(&format!("{catcher}"));
                 verdict::judge(&self.integration(target, test), test)
@@ -130,6 +134,27 @@ impl Copy {
         }
         progress.now(&format!("{} named tests", tests.len()));
         child::run(cargo().args(["--", "--exact"]).args(tests), TEST_LIMIT)
+    }
+
+    /// Runs the simulation until it finds something.
+    fn simulation(&self, broker: &str, seeds: u64) -> Result<Ended, NoAnswer> {
+        let mut command = self.command(&env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command
+            .args([
+                "run",
+                "--quiet",
+                "-p",
+                "clearway-verify",
+                "--bin",
+                "verify",
+                "--",
+            ])
+            .args(["sim", "--hunt", "--broker", broker])
+            .args(["--seeds", &seeds.to_string()]);
+        for name in ["SEED", "SEEDS", "FIRST", "ENVELOPES", "BROKER", "WITHOUT"] {
+            command.env_remove(name);
+        }
+        child::run(&mut command, BUILD_LIMIT)
     }
 
     /// Runs a test of the integration package, with the servers that it starts.

@@ -9,7 +9,7 @@ use std::{fmt, fs};
 /// One tempting wrong version of a stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageBug {
-    /// `kafka-<slug>`: the file's name without its ending.
+    /// `kafka-<slug>` or `sim-<slug>`: the file's name without its ending.
     pub name: String,
     /// The file that it changes, from the top.
     pub file: String,
@@ -31,6 +31,8 @@ pub enum Catcher {
     Test(String),
     /// A test of the integration package, by its target and its path there.
     Broker(String, String),
+    /// Runs of the simulation over the broker of that name, at most so many.
+    Sim(String, u64),
 }
 
 impl Catcher {
@@ -42,7 +44,7 @@ impl Catcher {
     /// The test's path.
     pub fn test(&self) -> &str {
         match self {
-            Self::Test(test) | Self::Broker(_, test) => test,
+            Self::Test(test) | Self::Broker(_, test) | Self::Sim(test, _) => test,
         }
     }
 }
@@ -52,6 +54,7 @@ impl fmt::Display for Catcher {
         match self {
             Self::Test(test) => write!(f, "test {test}"),
             Self::Broker(target, test) => write!(f, "broker {target} {test}"),
+            Self::Sim(broker, seeds) => write!(f, "sim {broker} {seeds}"),
         }
     }
 }
@@ -64,8 +67,12 @@ impl FromStr for Catcher {
         match words[..] {
             ["test", test] => Ok(Self::Test(test.to_owned())),
             ["broker", target, test] => Ok(Self::Broker(target.to_owned(), test.to_owned())),
+            ["sim", broker, seeds] if seeds.parse::<u64>().is_ok() => Ok(Self::Sim(
+                broker.to_owned(),
+                seeds.parse().unwrap_or_default(),
+            )),
             _ => Err(format!(
-                "`{text}` is neither `test <path>` nor `broker <target> <path>`"
+                "`{text}` is neither `test <path>` nor `broker <target> <path>` nor `sim <broker> <seeds>`"
             )),
         }
     }
@@ -84,7 +91,11 @@ impl StageBug {
     pub fn parse(name: &str, text: &str) -> Result<Self, String> {
         let parts = Parts::of(text)?;
         let file = parts.file();
-        if !STAGES.iter().any(|stage| file.starts_with(stage)) {
+        if name.starts_with("sim-") {
+            if !file.starts_with("src/") || file.starts_with("src/protocol/") {
+                return Err(format!("its diff is against `{file}`, which is no stage"));
+            }
+        } else if !STAGES.iter().any(|stage| file.starts_with(stage)) {
             return Err(format!(
                 "its diff is against `{file}`, which is not below {}",
                 STAGES.join(" or ")

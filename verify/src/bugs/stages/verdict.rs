@@ -2,6 +2,7 @@
 
 use crate::bugs::matrix::{Cell, Kill};
 use crate::child::{Ended, NoAnswer};
+use crate::sim::hunt;
 
 /// What a harness exits with when a test has failed and nothing else was wrong.
 const FAILED: i32 = 101;
@@ -36,6 +37,31 @@ pub(super) fn judge(ended: &Result<Ended, NoAnswer>, test: &str) -> Cell {
                 .unwrap_or_else(|| format!("no test `{test}` was run: {}", ended.status)),
         },
     }
+}
+
+/// What a hunt of the simulation says: its last line, in the words of [`crate::sim::hunt`].
+pub(super) fn hunted(ended: &Result<Ended, NoAnswer>) -> Cell {
+    let ended = match ended {
+        Ok(ended) => ended,
+        Err(none) => {
+            let why = none.to_string();
+            return Cell::Broken { why };
+        }
+    };
+    let said = ended.stdout.lines().last().unwrap_or_default();
+    if said.starts_with(hunt::FOUND) {
+        return Cell::Killed(Kill {
+            engine: "sim".to_owned(),
+            message: said.to_owned(),
+            executions: 1,
+            timeline: Vec::new(),
+        });
+    }
+    if said.starts_with(hunt::NOTHING) {
+        return Cell::Survived { executions: 1 };
+    }
+    let why = error(&ended.stderr).unwrap_or_else(|| format!("`{said}`, and {}", ended.status));
+    Cell::Broken { why }
 }
 
 /// Why a catcher does not pass, if it does not.

@@ -3,6 +3,10 @@
 //! What is simulated is what a client sees of a broker, and what the bus's own Kafka backend makes of librdkafka for the stages: who has
 //! which partitions, under which epoch, what is committed, and when. The stages above it are the production ones.
 //!
+//! Simpler than a real one: a group is one of a topic, a topic is known by a number and not by its name alone, so that one that is made again is
+//! never taken for the one before, and all partitions change their leaders together. What the bus's own backend does with librdkafka is
+//! not run here but `leaving` and `progress`, which decide: the rest is in the tests over librdkafka's mock broker, and over real ones.
+//!
 //! | file | what |
 //! |---|---|
 //! | `log` | one partition: numbered appends, gaps, retention, leaders |

@@ -5,6 +5,7 @@
 
 use super::Shared;
 use super::connection::{Link, disconnected};
+use super::durable::ACK_WAIT;
 use super::server::PIN_WAIT;
 use super::wire::{At, Mail, Up};
 use clearway::backend::{Answer, Answered, Consumer, Incoming, Position, SubscribeRequest};
@@ -39,6 +40,8 @@ pub(crate) struct JetConsumer {
     turn: u32,
     /// When the server was told last that we are here.
     spoke: Duration,
+    /// When the server was told last that what is ready is waited with.
+    spoke_for_ready: Duration,
     /// What is pinned was still ours then.
     sure: Duration,
     tick: Option<(Duration, Task)>,
@@ -126,6 +129,7 @@ impl JetConsumer {
             news: VecDeque::new(),
             turn: 0,
             spoke: now,
+            spoke_for_ready: now,
             sure: now,
             tick: None,
             is_gone: false,
@@ -271,6 +275,10 @@ impl JetConsumer {
             return;
         }
         of.owed = of.owed.saturating_sub(1);
+        if of.out.contains_key(&sequence) {
+            // The server lost patience with what is at work: the same once more.
+            return self.receive((partition, epoch, sequence), times, envelope, true);
+        }
         of.ready.insert(sequence, (times, envelope));
     }
 
@@ -362,6 +370,17 @@ impl JetConsumer {
         }
         if !ups.is_empty() {
             self.spoke = now;
+        }
+        // What is fetched and waits for room is not to come again either.
+        if now >= self.spoke_for_ready + ACK_WAIT / 3 {
+            self.spoke_for_ready = now;
+            for (number, of) in &self.partitions {
+                ups.extend(of.ready.keys().map(|sequence| Up::Answer {
+                    at: self.at(*number, *sequence),
+                    answer: Answer::InProgress,
+                    confirm: None,
+                }));
+            }
         }
         let late = |since: &Duration| *since + CONFIRM_WAIT <= now;
         let mut unconfirmed = Vec::new();
@@ -498,7 +517,7 @@ impl Consumer for JetConsumer {
     }
 
     fn progress_every(&self) -> Option<Duration> {
-        Some(super::durable::ACK_WAIT / 2)
+        Some(ACK_WAIT / 2)
     }
 
     fn sure_until(&self) -> Option<Duration> {
