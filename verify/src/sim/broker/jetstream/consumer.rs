@@ -373,7 +373,7 @@ impl JetConsumer {
             let runtime = self.link.host.runtime().clone();
             let (_, timer) = self
                 .tick
-                .get_or_insert_with(|| (due, runtime.sleep(due - now)));
+                .get_or_insert_with(|| (due, runtime.sleep(due.saturating_sub(now))));
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }

@@ -133,6 +133,8 @@ impl Link {
         let mut sleep: Option<(Duration, clearway::Task)> = None;
         poll_fn(|cx| {
             loop {
+                // First: what comes from now on wakes it again.
+                self.state().task = Some(cx.waker().clone());
                 let now = runtime.now();
                 self.send_all(&wire, now);
                 self.settle_all(now);
@@ -144,7 +146,6 @@ impl Link {
                         .for_each(Waker::wake);
                     return Poll::Ready(());
                 }
-                state.task = Some(cx.waker().clone());
                 let first = state.in_flight.values().next();
                 let Some(due) = first.map(|of| of.since + PUBLISH_TIMEOUT) else {
                     sleep = None;
