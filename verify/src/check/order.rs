@@ -219,7 +219,8 @@ fn overtaken(index: &Index<'_>, findings: &mut Findings) {
             continue;
         };
         if let Some(line) = delivery.done() {
-            done.entry((of, deliver.position)).or_insert(line);
+            let first = done.entry((of, deliver.position)).or_insert(line);
+            *first = (*first).min(line);
         }
         let lane = waiting.entry(of).or_default();
         let given_back = lane

@@ -114,7 +114,8 @@ fn still_at_work(index: &Index<'_>, findings: &mut Findings) {
         };
         let (line, deliver) = (delivery.line, delivery.deliver);
         if let Some(line) = delivery.done() {
-            done.entry((of, deliver.position)).or_insert(line);
+            let first = done.entry((of, deliver.position)).or_insert(line);
+            *first = (*first).min(line);
         }
         let lane = begun.entry(of).or_default();
         // What nobody has at work any more is not looked at again.

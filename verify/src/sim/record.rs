@@ -4,7 +4,9 @@
 
 use super::plan::Plan;
 use super::world::{Process, World};
-use crate::history::{Deliver, Durability, Event, Header, History, Log, Owners, Settle, Settled};
+use crate::history::{
+    Deliver, Durability, Entry, Event, Header, History, Log, Owners, Settle, Settled,
+};
 use crate::recorder::{OpId, Recorder};
 use clearway::Runtime;
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,12 +102,13 @@ impl Record {
     }
 }
 
-/// A delivery is put aside when its letter is stored, of which its handler knows nothing: one without a letter was cut off, by a revoke or a
-/// close, and comes again.
+/// A delivery is put aside when its letter is stored, of which its handler knows nothing. One without a letter was cut off, by a revoke or a
+/// close, and comes again; so was one whose letter is there and came again with no connection lost in between: nobody had told its bus.
 fn bury(history: &mut History, letters: &BTreeSet<(String, u32)>) {
     let mut attempts = BTreeMap::new();
-    for entry in &mut history.entries {
-        match &mut entry.event {
+    let mut buried = Vec::new();
+    for (at, entry) in history.entries.iter().enumerate() {
+        match &entry.event {
             Event::Deliver(deliver) => {
                 let place = (
                     deliver.subscription,
@@ -115,7 +118,11 @@ fn bury(history: &mut History, letters: &BTreeSet<(String, u32)>) {
                 );
                 attempts.insert(
                     place,
-                    (deliver.id.clone(), deliver.attempt.unwrap_or_default()),
+                    (
+                        deliver.id.clone(),
+                        deliver.attempt.unwrap_or_default(),
+                        deliver.bus,
+                    ),
                 );
             }
             Event::Settle(settle) if settle.how == Settled::DeadLetter => {
@@ -125,12 +132,23 @@ fn bury(history: &mut History, letters: &BTreeSet<(String, u32)>) {
                     settle.partition,
                     settle.position,
                 );
-                let letter = attempts.get(&place);
-                if letter.is_none_or(|letter| !letters.contains(letter)) {
-                    settle.how = Settled::Cancelled;
-                }
+                buried.extend(attempts.get(&place).cloned().map(|of| (at, of)));
             }
             _ => {}
+        }
+    }
+    for (at, (id, attempt, bus)) in buried {
+        let behind = &history.entries[at + 1..];
+        let again = behind
+            .iter()
+            .position(|entry| matches!(&entry.event, Event::Deliver(deliver) if deliver.id == id));
+        let is_cut =
+            |entry: &Entry| matches!(&entry.event, Event::Disconnect(cut) if cut.bus == bus);
+        let untold = again.is_some_and(|again| !behind[..again].iter().any(is_cut));
+        if (untold || !letters.contains(&(id, attempt)))
+            && let Event::Settle(settle) = &mut history.entries[at].event
+        {
+            settle.how = Settled::Cancelled;
         }
     }
 }

@@ -94,6 +94,14 @@ const LONG: &[(&str, &str)] = &[
         "one format: every event beside the others",
     ),
     (
+        "verify/src/recorder.rs",
+        "one call for each event of a history",
+    ),
+    (
+        "verify/src/sim/world.rs",
+        "tasks, clock and processes are one state; the tests of the bus take it in as one file",
+    ),
+    (
         "verify/src/protocol/credit.rs",
         "a spec that has to know waiting lines, and its programs",
     ),

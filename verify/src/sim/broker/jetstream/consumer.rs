@@ -3,6 +3,11 @@
 //! It believes what it hears, which is a little later than it is. A partition is its own from `Pinned` until it is asked back and released,
 //! or taken; and surely so for half of what the server waits after it was heard last.
 
+mod mailbox;
+mod seam;
+
+pub(super) use mailbox::Mailbox;
+
 use super::Shared;
 use super::connection::{Link, disconnected};
 use super::durable::ACK_WAIT;
@@ -63,49 +68,6 @@ struct Partition {
 /// A delivery, for its answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct JetToken(Position);
-
-/// What the wire has brought.
-#[derive(Default)]
-pub(super) struct Mailbox(Mutex<Mails>);
-
-#[derive(Default)]
-struct Mails {
-    mails: VecDeque<Mail>,
-    is_lost: bool,
-    waker: Option<Waker>,
-}
-
-impl Mailbox {
-    pub(super) fn put(&self, mail: Mail) {
-        self.with(|mails| mails.mails.push_back(mail));
-    }
-
-    pub(super) fn lose(&self) {
-        self.with(|mails| mails.is_lost = true);
-    }
-
-    fn with(&self, change: impl FnOnce(&mut Mails)) {
-        let waker = {
-            let mut mails = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            change(&mut mails);
-            mails.waker.take()
-        };
-        waker.into_iter().for_each(Waker::wake);
-    }
-
-    /// The next, or `None` and the waker is kept. Fails when the connection is lost.
-    fn take(&self, cx: &Context<'_>) -> Result<Option<Mail>, Failure> {
-        let mut mails = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if mails.is_lost {
-            return Err(disconnected());
-        }
-        let mail = mails.mails.pop_front();
-        if mail.is_none() {
-            mails.waker = Some(cx.waker().clone());
-        }
-        Ok(mail)
-    }
-}
 
 impl JetConsumer {
     pub(super) fn new(
@@ -411,129 +373,12 @@ impl JetConsumer {
             let runtime = self.link.host.runtime().clone();
             let (_, timer) = self
                 .tick
-                .get_or_insert_with(|| (due, runtime.sleep(due - now)));
+                .get_or_insert_with(|| (due, runtime.sleep(due.saturating_sub(now))));
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             self.tick = None;
             cx.waker().wake_by_ref();
         }
-    }
-}
-
-impl Consumer for JetConsumer {
-    type Token = JetToken;
-
-    async fn next(&mut self, room: bool) -> Result<Incoming<JetToken>, Failure> {
-        poll_fn(|cx| self.poll_next(room, cx)).await
-    }
-
-    async fn answer(&mut self, token: &JetToken, answer: Answer) -> Result<Answered, Failure> {
-        self.link.alive()?;
-        let Position {
-            partition,
-            offset,
-            epoch,
-        } = token.0;
-        let of = self
-            .partitions
-            .get_mut(&partition)
-            .or(self.leaving.get_mut(&partition));
-        let Some(of) = of.filter(|of| of.epoch == epoch) else {
-            // Another has it; that it was taken is heard next.
-            return Ok(Answered::Pending);
-        };
-        if !of.out.contains_key(&offset) {
-            return Ok(Answered::Final);
-        }
-        let asks = self.confirm && answer == Answer::Ack;
-        if answer != Answer::InProgress {
-            of.out.remove(&offset);
-        }
-        if asks {
-            of.confirming.insert(offset, self.link.host.runtime().now());
-        }
-        let confirm = asks.then_some(self.member);
-        if self
-            .link
-            .weather
-            .strikes(crate::sim::fault::Fault::LostAnswer)
-        {
-            // It does not get through, and neither does anything behind it.
-            self.shared.cut(&self.link);
-            return Ok(if asks {
-                Answered::Pending
-            } else {
-                Answered::Final
-            });
-        }
-        let at = self.at(partition, offset);
-        self.say(Up::Answer {
-            at,
-            answer,
-            confirm,
-        });
-        Ok(if asks {
-            Answered::Pending
-        } else {
-            Answered::Final
-        })
-    }
-
-    async fn release(&mut self, partition: u32, epoch: u64) -> Result<(), Failure> {
-        self.link.alive()?;
-        if self
-            .leaving
-            .get(&partition)
-            .is_some_and(|of| of.epoch == epoch)
-        {
-            self.leaving.remove(&partition);
-            let member = self.member;
-            self.say(Up::Release {
-                member,
-                partition,
-                epoch,
-            });
-        }
-        Ok(())
-    }
-
-    async fn lag(&mut self) -> Result<Vec<(u32, u64)>, Failure> {
-        let owned: Vec<u32> = self.partitions.keys().copied().collect();
-        let (topic, group) = (self.topic.clone(), self.group.clone());
-        let lag = self.link.round_trip(&self.shared, |server| {
-            let stream = server.streams.get(&topic)?;
-            let of = |partition: &u32| {
-                let durable = stream.durables.get(&(group.clone(), *partition))?;
-                Some((
-                    *partition,
-                    durable.lag(&stream.partitions[*partition as usize]),
-                ))
-            };
-            Some(owned.iter().filter_map(of).collect::<Vec<_>>())
-        });
-        lag.await?
-            .ok_or_else(|| Failure::new(FailureKind::NoTopic, "the stream is gone"))
-    }
-
-    fn progress_every(&self) -> Option<Duration> {
-        Some(ACK_WAIT / 2)
-    }
-
-    fn sure_until(&self) -> Option<Duration> {
-        Some(self.sure + PIN_WAIT / 2)
-    }
-
-    async fn close(self) {
-        // Leaving the group is in `drop`, so that a consumer that is only dropped leaves as well.
-    }
-}
-
-impl Drop for JetConsumer {
-    fn drop(&mut self) {
-        self.link.forget(self.member);
-        // A process that is dead says nothing any more: its connection is cut.
-        let member = self.member;
-        self.say(Up::Leave { member });
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub(super) const ACK_WAIT: Duration = Duration::from_secs(5);
 
 /// As many may be out and unanswered.
-pub(super) const ACK_PENDING_MAX: usize = 128;
+pub(super) const ACK_PENDING_MAX: usize = 1024;
 
 /// See the module.
 #[derive(Debug)]

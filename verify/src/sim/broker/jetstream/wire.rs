@@ -168,23 +168,21 @@ impl Wire {
             loop {
                 let due = {
                     let mut now = self.now();
+                    // First: what is earlier than all that is there wakes it again.
+                    now.waker = Some(cx.waker().clone());
                     let at = self.weather.world().now();
                     match now.under_way.first_entry() {
                         Some(first) if first.key().0 <= at => return Poll::Ready(first.remove()),
                         Some(first) => first.key().0,
-                        None => {
-                            now.waker = Some(cx.waker().clone());
-                            return Poll::Pending;
-                        }
+                        None => return Poll::Pending,
                     }
                 };
                 let world = self.weather.world();
                 if sleep.as_ref().is_none_or(|(armed, _)| *armed != due) {
-                    sleep = Some((due, world.sleep(due - world.now())));
+                    sleep = Some((due, world.sleep(due.saturating_sub(world.now()))));
                 }
                 let (_, timer) = sleep.as_mut().expect("armed above");
                 if timer.as_mut().poll(cx).is_pending() {
-                    self.now().waker = Some(cx.waker().clone());
                     return Poll::Pending;
                 }
                 sleep = None;
