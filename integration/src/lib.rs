@@ -1,6 +1,6 @@
 //! Clearway against real brokers.
 //!
-//! A test asks [`Broker`] for a NATS server, or [`KafkaBroker`] for an Apache Kafka of one node or three, and gets a
+//! A test asks [`Broker`] for a NATS server, or with the feature `kafka` `KafkaBroker` for an Apache Kafka of one node or three, and gets a
 //! real one: the one that `CLEARWAY_TEST_NATS` or `CLEARWAY_TEST_KAFKA` names, or one in a container of its own
 //! that can be paused, killed, cut off and started again. [`Proxy`] stands between a client
 //! and any server and spoils the connections. [`Authority`] issues the
@@ -8,7 +8,7 @@
 //!
 //! What a test does with a bus goes on [`Record`]: a [`Member`] is a bus whose publishes, deliveries,
 //! sessions and close are written into a history, which [`Record::finish`] has checked. [`Load`] is the
-//! work of many publishers, [`Outside`] and [`KafkaOutside`] a look at the server past the bus. A [`Fleet`] is a group of processes that can be
+//! work of many publishers, [`Outside`] and `KafkaOutside` a look at the server past the bus. A [`Fleet`] is a group of processes that can be
 //! killed, each with a history of its own.
 //!
 //! `integration/run.sh` is the way to run them all; a single test runs with

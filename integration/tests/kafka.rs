@@ -2,8 +2,6 @@
 
 #[path = "kafka/admin.rs"]
 mod admin;
-#[path = "kafka/coming_up.rs"]
-mod coming_up;
 #[path = "kafka/connect.rs"]
 mod connect;
 #[path = "kafka/denied.rs"]

@@ -1,10 +1,13 @@
-//! Kafka frozen: what a publish, a subscription and close make of a broker that is there and answers nothing.
+//! Kafka frozen or gone: what a publish and close make of a broker that answers nothing, and what close leaves behind.
 //!
 //! Each has a broker of its own, and one after the other: threads are counted.
 
 use anyhow::{Result, bail, ensure};
+use bytes::Bytes;
 use clearway::kafka::{Kafka as Backend, Options};
-use clearway::{Bus, FailureKind, PublishError, TopicConfig};
+use clearway::{
+    Bus, CloseReport, Delivery, FailureKind, HandlerError, PublishError, ReceiptFuture, TopicConfig,
+};
 use clearway_integration::{Kafka, KafkaBroker, until};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -36,36 +39,133 @@ async fn without_an_answer_the_outcome_is_unknown_in_time() -> Result<()> {
     Ok(())
 }
 
-/// Close with 10,000 in flight and the broker gone: it ends in its time, each publish has an outcome, and no thread is left.
+/// As many are in flight when it is closed.
+const IN_FLIGHT: u64 = 10_000;
+
+/// With the broker there all of it is acknowledged, though the client would have waited for more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn close_ends_in_its_time_with_the_broker_gone_and_leaves_no_thread() -> Result<()> {
+async fn close_with_ten_thousand_in_flight_drains_and_leaves_no_thread() -> Result<()> {
     let _one = ONE.lock().await;
     let before = threads()?;
-    let Some(scene) = Frozen::new().await? else {
+    let Some(scene) = Full::new("2000").await? else {
         return Ok(());
     };
-    let raw = scene.bus.raw_topic(&scene.topic)?;
-    let receipts = (0..4000).map(|n| raw.publish(&format!("{n}").into()).enqueue());
-    let receipts: Vec<_> = receipts.collect::<Result<_, _>>()?;
-    let begun = Instant::now();
-    let report = scene.bus.close(Duration::from_secs(1)).await;
-    let took = begun.elapsed();
-    ensure!(!report.drained, "{report:?}");
-    ensure!(took < Duration::from_secs(4), "{took:?}");
-    let mut unknown = 0;
-    for receipt in receipts {
-        match receipt.await {
-            Err(PublishError::Unknown(_) | PublishError::Rejected(_)) => unknown += 1,
-            other => bail!("{other:?}"),
-        }
-    }
-    ensure!(unknown == 4000, "{unknown}");
-    until("no thread of ours is left", async || {
-        Ok(threads()? <= before)
-    })
-    .await?;
-    println!("integration: kafka: closed in {took:.1?} with 4000 in flight and the broker gone");
+    let closed = scene.close(Duration::from_secs(20)).await?;
+    ensure!(closed.report.drained, "{:?}", closed.report);
+    ensure!(closed.acked == IN_FLIGHT, "{}", closed.acked);
+    none_left(before).await?;
+    println!(
+        "integration: kafka: closed in {:.1?} with {IN_FLIGHT} in flight",
+        closed.took
+    );
     Ok(())
+}
+
+/// With the broker gone it ends in its time, and each publish has an outcome.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn close_with_ten_thousand_in_flight_and_the_broker_gone_ends_in_its_time() -> Result<()> {
+    let _one = ONE.lock().await;
+    for gone in [Gone::Frozen, Gone::Killed] {
+        let before = threads()?;
+        let Some(scene) = Full::new("200000").await? else {
+            return Ok(());
+        };
+        match gone {
+            Gone::Frozen => scene.broker.node()?.pause().await?,
+            Gone::Killed => scene.broker.node()?.kill().await?,
+        }
+        let limit = Duration::from_secs(1);
+        let closed = scene.close(limit).await?;
+        ensure!(!closed.report.drained, "{gone:?}: {:?}", closed.report);
+        ensure!(closed.acked == 0, "{gone:?}: {}", closed.acked);
+        // Beyond the limit a consumer has five seconds for its last commit and to leave its group, and the client two.
+        let took = closed.took;
+        ensure!(took < limit + Duration::from_secs(8), "{gone:?}: {took:?}");
+        none_left(before).await?;
+        println!(
+            "integration: kafka: closed in {took:.1?} with {IN_FLIGHT} in flight and the broker {gone:?}"
+        );
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Gone {
+    Frozen,
+    Killed,
+}
+
+/// A bus with so many publishes in flight, and a subscription at work.
+struct Full {
+    bus: Bus,
+    receipts: Vec<ReceiptFuture>,
+    /// It ends with this.
+    broker: KafkaBroker,
+}
+
+struct Closed {
+    report: CloseReport,
+    took: Duration,
+    acked: u64,
+}
+
+impl Full {
+    /// None is sent before so many milliseconds are over, so that all are in flight when it is closed.
+    async fn new(linger: &str) -> Result<Option<Self>> {
+        let Some(broker) = KafkaBroker::own(Kafka::default()).await? else {
+            return Ok(None);
+        };
+        let options = Options::from_url(&broker.url())?.set("linger.ms", linger)?;
+        let bus = Bus::builder()
+            .backend(Backend::new(options))
+            .in_flight(IN_FLIGHT, 1 << 30)
+            .receipts_max(IN_FLIGHT as usize)
+            .connect()
+            .await?;
+        let topic = broker.fresh_name("full");
+        bus.configure(TopicConfig::new(topic.as_str()).partitions(2))
+            .await?;
+        let raw = bus.raw_topic(&topic)?;
+        let handler = |_: Delivery<Bytes>| async { Ok::<_, HandlerError>(()) };
+        let _runs_until_close = raw.subscription("audit").handler(handler).await?;
+        ensure!(threads()? > 0, "they are counted by the wrong names");
+        let receipts = (0..IN_FLIGHT).map(|n| raw.publish(&format!("{n}").into()).enqueue());
+        let receipts = receipts.collect::<Result<_, _>>()?;
+        let metrics = bus.metrics();
+        ensure!(
+            metrics.in_flight == IN_FLIGHT && metrics.acked == 0,
+            "{metrics:?}"
+        );
+        Ok(Some(Self {
+            bus,
+            receipts,
+            broker,
+        }))
+    }
+
+    async fn close(self, limit: Duration) -> Result<Closed> {
+        let begun = Instant::now();
+        let report = self.bus.close(limit).await;
+        let took = begun.elapsed();
+        let mut acked = 0;
+        for receipt in self.receipts {
+            match receipt.await {
+                Ok(_) => acked += 1,
+                Err(PublishError::Unknown(_) | PublishError::Rejected(_)) => {}
+                other => bail!("{other:?}"),
+            }
+        }
+        Ok(Closed {
+            report,
+            took,
+            acked,
+        })
+    }
+}
+
+async fn none_left(before: usize) -> Result<()> {
+    let no_more = async || Ok(threads()? <= before);
+    until("no thread of ours is left", no_more).await
 }
 
 /// The threads of this process whose names are the Kafka client's or ours.

@@ -41,6 +41,8 @@
 //! A broker that comes up, or makes a group's coordinator, refuses for a moment. That is no answer: who subscribes asks again for
 //! [`Options::request_timeout`], and who ensures a topic for [`ensure_timeout`](crate::BusBuilder::ensure_timeout).
 //!
+//! Beyond the limit of a close a consumer whose broker is gone takes up to 5 s: it tries to commit, and to leave its group.
+//!
 //! # Headers of others
 //!
 //! The name of a header that is not UTF-8 makes the client panic, and the panic is caught: the envelope is delivered without that
@@ -55,7 +57,13 @@
 //!   commit. What was handled of the new one until then comes again. If the new log is by then as long as the old one was, and nothing was to be committed,
 //!   what is before that place is left out until something is. A member that has committed nothing yet does not notice.
 //! - A topic that cannot be written to for a minute has the publishes to others that are under way in that moment end as `Unknown`, once a minute.
-//! - A handler that is slower than the client fetches has it fetch the same envelopes again.
+//! - Each subscription is a member of its own, with a client and a thread: two topics in one group are two members, and the group is rebalanced for
+//!   each of them that comes or goes. To share one, the thread would have to keep by topic what it keeps for its one topic now: what it
+//!   owns, hands over and has fetched, the end of a subscription beside others that go on, and where a group begins, which it asks with waits that
+//!   no other topic may share; and a hand-over would wait for the handlers of all. [`hold`](crate::SubscriptionBuilder::hold) has a subscription
+//!   join its group at once, and take nothing before it is activated: that is no rebalance.
+//! - While a group rebalances a broker answers no commit of a member that waits for it: each is waited for up to a second, and the thread fetches
+//!   nothing meanwhile. To wait elsewhere, what is unanswered would have to be kept in order with hand-overs, which may not go before it.
 
 mod codes;
 mod connect;

@@ -196,9 +196,16 @@ pub(super) fn admin(options: &Options) -> ClientConfig {
     config
 }
 
-/// For the consumer of a topic in a group.
-pub(super) fn consumer(options: &Options, group: &str, topic: &str) -> ClientConfig {
+/// For the consumer of a topic of so many partitions in a group.
+pub(super) fn consumer(
+    options: &Options,
+    group: &str,
+    topic: &str,
+    partitions: usize,
+) -> ClientConfig {
     let mut config = common(options);
+    // It counts by partition, and one member may have them all.
+    let fetch_bytes = options.fetch_bytes / partitions.max(1);
     config
         .set("group.id", group)
         .set("enable.auto.commit", "false")
@@ -210,8 +217,10 @@ pub(super) fn consumer(options: &Options, group: &str, topic: &str) -> ClientCon
         .set("fetch.wait.max.ms", "100")
         .set(
             "queued.max.messages.kbytes",
-            (options.fetch_bytes / 1024).max(1).to_string(),
+            (fetch_bytes / 1024).max(1).to_string(),
         )
+        // Of what has enough there may be room again in a moment.
+        .set("fetch.queue.backoff.ms", "10")
         .set("statistics.interval.ms", millis(options.statistics))
         .set(
             "auto.offset.reset",
@@ -320,7 +329,7 @@ mod tests {
         ];
         for rebalancing in all {
             let options = options.clone().rebalancing(rebalancing).instance("one");
-            let config = consumer(&options, "g", "t");
+            let config = consumer(&options, "g", "t", 3);
             config.create_native_config().expect("known");
         }
         producer(&options, 10)

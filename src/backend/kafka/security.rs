@@ -61,7 +61,7 @@ mod tests {
         [
             native::producer(options, 8),
             native::admin(options),
-            native::consumer(options, "audit", "orders"),
+            native::consumer(options, "audit", "orders", 3),
         ]
     }
 

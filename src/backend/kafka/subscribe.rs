@@ -22,12 +22,14 @@ pub(super) async fn subscribe(
         topic: topic.clone(),
         failure,
     };
+    let partitions = partitions(connection, &request).await.map_err(failed)?;
     let (wire, ready) = (Arc::new(Wire::new()), Reply::new());
     let start = Start {
         options: connection.options.clone(),
         host: connection.host.clone(),
         wire: wire.clone(),
         topic: topic.clone(),
+        partitions,
         group: request.group.clone(),
         start: request.start,
         epochs: connection.epochs.clone(),
@@ -38,4 +40,23 @@ pub(super) async fn subscribe(
     let handle = Handle::new(wire, thread);
     handle.ready(&ready).await.map_err(failed)?;
     Ok(KafkaConsumer::new(connection, request, handle))
+}
+
+/// As many partitions as the topic has, or one if nobody says.
+async fn partitions(
+    connection: &KafkaConnection,
+    request: &SubscribeRequest,
+) -> Result<usize, Failure> {
+    if let Some(partitions) = request.topic.partitions {
+        return Ok(partitions as usize);
+    }
+    let (admin, limit) = (connection.admin()?, connection.options.request_timeout);
+    let topic = request.topic.name.clone();
+    let looked = threads::off("clearway-kafka-look", move || {
+        let metadata = admin.inner().fetch_metadata(Some(&topic), limit).ok()?;
+        let found = metadata.topics().iter().find(|at| *at.name() == *topic)?;
+        Some(found.partitions().len())
+    });
+    // Who subscribes asks the same once more, and hears what the matter is.
+    Ok(looked.await?.unwrap_or(1))
 }

@@ -16,6 +16,8 @@ pub(super) struct Committed<'h> {
     seen: HashMap<Log<'h>, Vec<(usize, u64)>>,
     /// By the epoch of the owner: the first position that was there, and not done when it began, or not by the owner before.
     gaps: HashMap<(Log<'h>, u64), u64>,
+    /// By the epoch of the owner and the position: the line at which it had done all it had up to there.
+    ready: HashMap<(Log<'h>, u64), Positions>,
 }
 
 fn log<'h>(delivery: &Delivery<'h>) -> Log<'h> {
@@ -35,8 +37,8 @@ impl<'h> Committed<'h> {
                 seen.push((entry.line, commit.position));
             }
         }
-        let gaps = gaps(index, &seen);
-        Self { seen, gaps }
+        let (gaps, ready) = (gaps(index, &seen), ready(index, &seen));
+        Self { seen, gaps, ready }
     }
 
     /// Whether what is begun again was seen to be committed in between. `None`: nobody looks at commits there.
@@ -57,12 +59,44 @@ impl<'h> Committed<'h> {
         Some(seen.iter().any(is_past))
     }
 
+    /// The line at which its owner had done it and all it had before it, and so could commit it. `None`: it had not.
+    pub(super) fn ready(&self, it: &Delivery<'_>) -> Option<usize> {
+        let positions = self.ready.get(&(log(it), it.deliver.epoch))?;
+        let at = positions.get(&it.deliver.position)?;
+        Some(*at).filter(|at| *at != usize::MAX)
+    }
+
     /// Whether it, or something before it, was there and not done when its owner began, or not by the owner before it: then what was
     /// done behind that could not be committed.
     pub(super) fn behind_a_gap(&self, now: &Delivery<'_>) -> bool {
         let gap = self.gaps.get(&(log(now), now.deliver.epoch));
         gap.is_some_and(|gap| *gap <= now.deliver.position)
     }
+}
+
+/// At each position the latest line of those up to there: a commit is a prefix.
+fn ready<'h>(
+    index: &Index<'h>,
+    seen: &HashMap<Log<'h>, Vec<(usize, u64)>>,
+) -> HashMap<(Log<'h>, u64), Positions> {
+    let mut all: HashMap<_, Positions> = HashMap::new();
+    for delivery in &index.deliveries {
+        if seen.contains_key(&log(delivery)) {
+            let owner = (log(delivery), delivery.deliver.epoch);
+            let positions = all.entry(owner).or_default();
+            let done = positions.entry(delivery.deliver.position);
+            let done = done.or_insert(usize::MAX);
+            *done = delivery.done().unwrap_or(usize::MAX).min(*done);
+        }
+    }
+    for positions in all.values_mut() {
+        let mut latest = 0;
+        for done in positions.values_mut() {
+            latest = latest.max(*done);
+            *done = latest;
+        }
+    }
+    all
 }
 
 /// Every position of a log that is known to be there, from the first that the group was given, and the line at which the group had

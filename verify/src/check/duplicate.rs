@@ -10,8 +10,8 @@
 //! for so long that the partition had a new owner, who has the envelope too, before the handler ended; or in the second after, so that
 //! the broker had not heard of it.
 //!
-//! Where commits are seen at the broker, what a new owner is given is held against them. What was done and not committed when the
-//! process stood still, or was told that it had lost its partitions, comes again; and so does what was done behind an envelope that
+//! Where commits are seen at the broker, what a new owner is given is held against them. What was done, with all before it, shortly
+//! before the process stood still, and not committed, or when it was told that it had lost its partitions, comes again; and so does what was done behind an envelope that
 //! was there and not done when the partition changed hands, since a commit is a prefix. What was committed does not, whatever happened.
 
 use super::committed::Committed;
@@ -19,6 +19,14 @@ use super::index::{Delivery, Index, Op};
 use super::verdict::{About, Cause, Findings, Property};
 use crate::history::Settled;
 use std::collections::HashMap;
+use std::time::Duration;
+
+/// So long before a process stood still what it had told its broker last may not have left it.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+
+/// So long before it what could be committed may not have been: commits go now and then, and a group that rebalances takes none until all
+/// have handed over. What was to be committed before that was committed, or held back.
+const COMMITTED: Duration = Duration::from_secs(20);
 
 /// Topic, group, partition, position, id. The id, because an erased topic uses positions again.
 type Copy<'h> = (&'h str, &'h str, u32, u64, &'h str);
@@ -68,10 +76,12 @@ fn handed_out_again(
         let bus = before.deliver.bus;
         let froze = settled.is_some_and(|(end, _)| index.froze(bus, (before.line, end), now.line));
         let past = committed.past(index, before, now);
+        let still = |end, within| index.stood_still(bus, (end, now.line), within);
         // Its last commit was still to come.
-        let uncommitted = past == Some(false) && index.stood_still(bus, before.line, now.line);
+        let ready = done.and_then(|_| committed.ready(before));
+        let uncommitted = past == Some(false) && ready.is_some_and(|at| still(at, COMMITTED));
         // Nor does a broker that is told of each have it at once.
-        let unsent = done.is_some_and(|end| index.stood_still_at_once(bus, end, now.line));
+        let unsent = done.is_some_and(|end| still(end, LAST_MOMENT));
         let excused = cut || froze || uncommitted || unsent || index.rebalanced(before, now);
         return match done {
             _ if past == Some(true) => None,

@@ -7,9 +7,7 @@ use crate::history::{
     Acked, Deliver, Ended, History, Invoke, Order, Rebalance, Settled, Subscribe,
 };
 use std::collections::{BTreeMap, HashMap};
-
-/// In nanoseconds: so long after it was told the bus, what a broker is to hear may still be in the process.
-const LAST_MOMENT: u64 = 1_000_000_000;
+use std::time::Duration;
 
 /// How a publish ended.
 #[derive(Clone, Copy)]
@@ -156,20 +154,20 @@ impl<'h> Index<'h> {
         freezes.iter().any(within)
     }
 
-    /// Whether the process of a bus began to stand still between two lines.
-    pub(super) fn stood_still(&self, bus: u32, after: usize, before: usize) -> bool {
-        let freezes = self.freezes.get(&bus).map_or(&[][..], Vec::as_slice);
-        (freezes.iter()).any(|&(begin, _)| after < begin && begin < before)
-    }
-
-    /// Whether the process of a bus stood still in the moment after `after`, and before `before`: what it had told its broker last may not
-    /// have left it.
-    pub(super) fn stood_still_at_once(&self, bus: u32, after: usize, before: usize) -> bool {
+    /// Whether the process of a bus began to stand still no later than `within` after `after`, and before `before`: what it had to tell its
+    /// broker may not have left it.
+    pub(super) fn stood_still(
+        &self,
+        bus: u32,
+        (after, before): (usize, usize),
+        within: Duration,
+    ) -> bool {
+        let within = within.as_nanos() as u64;
         let entries = &self.history.entries;
         let at = |line| entries[entries.partition_point(|entry| entry.line < line)].at;
         let freezes = self.freezes.get(&bus).map_or(&[][..], Vec::as_slice);
         freezes.iter().any(|&(begin, _)| {
-            after < begin && begin < before && at(begin).saturating_sub(at(after)) <= LAST_MOMENT
+            after < begin && begin < before && at(begin).saturating_sub(at(after)) <= within
         })
     }
 

@@ -136,6 +136,10 @@ impl Poller {
         let mut list = TopicPartitionList::new();
         for (partition, place) in places {
             let _ = list.add_partition_offset(&self.topic, *partition, place.offset());
+            if !self.consumer.split(&self.topic, *partition) {
+                let text = "the client has no queue for a partition";
+                return self.not_taken(Failure::new(FailureKind::Broker, text));
+            }
         }
         let answered = self.answer(&list);
         drop(list);
@@ -160,6 +164,7 @@ impl Poller {
                 start,
                 next: start,
                 seen_end: false,
+                is_empty: false,
                 anew: false,
             };
             self.owned.insert(*partition, owned);
@@ -169,13 +174,7 @@ impl Poller {
             };
         }
         // A pause outlives an assignment: what was paused when it went would stand still when it comes back.
-        let list = self.list(partitions);
-        let _ = if self.paused {
-            self.consumer.pause(&list)
-        } else {
-            self.consumer.resume(&list)
-        };
-        drop(list);
+        let _ = self.consumer.resume(&self.list(partitions));
         tracing::debug!(topic = %self.topic, ?partitions, epoch, "assigned");
         self.wire.tell(News::Assigned {
             epoch,

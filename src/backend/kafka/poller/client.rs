@@ -1,17 +1,61 @@
-//! The client of a consumer, and its end.
+//! The client of a consumer, the queues of its partitions, and its end.
+//!
+//! Each partition has a queue of its own: what is fetched and not taken stays there, while the client is polled for all else. A client that is
+//! paused would throw it away and fetch it again.
 //!
 //! The end leaves the group and waits for that. The group is not left before a rebalance was answered that the client has told of; so
 //! what is unanswered is answered here, also when the thread panics.
 
 use super::context::Context;
+use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, RebalanceProtocol};
-use std::ops::Deref;
+use std::collections::BTreeMap;
+use std::ops::{Bound, Deref};
+use std::sync::Arc;
+use std::thread;
 
-pub(super) struct Client(BaseConsumer<Context>);
+pub(super) struct Client {
+    /// Dropped first: they are the client's.
+    queues: BTreeMap<i32, PartitionQueue<Context>>,
+    client: Arc<BaseConsumer<Context>>,
+}
 
 impl Client {
     pub(super) fn new(client: BaseConsumer<Context>) -> Self {
-        Self(client)
+        Self {
+            queues: BTreeMap::new(),
+            client: Arc::new(client),
+        }
+    }
+
+    /// From here on what is fetched of the partition is in a queue of its own, which wakes this thread. Before it is assigned, so that
+    /// none of it is elsewhere. `false`: the client has none for it.
+    pub(super) fn split(&mut self, topic: &str, partition: i32) -> bool {
+        // The end of the one before would take the waking from the next.
+        self.queues.remove(&partition);
+        let Some(mut queue) = self.client.split_partition_queue(topic, partition) else {
+            return false;
+        };
+        let woken = thread::current();
+        queue.set_nonempty_callback(move || woken.unpark());
+        self.queues.insert(partition, queue);
+        true
+    }
+
+    /// Nothing of the partition is taken any more.
+    pub(super) fn forget(&mut self, partition: i32) {
+        self.queues.remove(&partition);
+    }
+
+    pub(super) fn queue(&self, partition: i32) -> Option<&PartitionQueue<Context>> {
+        self.queues.get(&partition)
+    }
+
+    /// The partitions that have one, from behind `last` on and around.
+    pub(super) fn split_behind(&self, last: i32) -> Vec<i32> {
+        let behind = self.queues.range((Bound::Excluded(last), Bound::Unbounded));
+        let around = self.queues.range(..=last);
+        behind.chain(around).map(|(at, _)| *at).collect()
     }
 }
 
@@ -19,7 +63,7 @@ impl Deref for Client {
     type Target = BaseConsumer<Context>;
 
     fn deref(&self) -> &Self::Target {
-        &self.0
+        &self.client
     }
 }
 

@@ -19,6 +19,9 @@ pub(super) struct Noted {
     /// Whoever polls does not look any more: the client is being closed.
     closing: Mutex<bool>,
     pub(super) trouble: Trouble,
+    /// Records that brokers have sent, those that were thrown away again included.
+    #[cfg(test)]
+    pub(super) received: Mutex<i64>,
 }
 
 /// One of them.
@@ -64,6 +67,10 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
+        #[cfg(test)]
+        {
+            *self.noted.received.lock() = statistics.rxmsgs;
+        }
         let topic = statistics.topics.get(&*self.topic);
         let partitions = topic
             .into_iter()

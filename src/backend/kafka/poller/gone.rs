@@ -58,6 +58,7 @@ impl Owned {
             start: Some(offset),
             next: Some(offset),
             seen_end: false,
+            is_empty: false,
             anew: true,
         };
         let begins = Assigned {
@@ -93,6 +94,7 @@ mod tests {
             start: Some(0),
             next,
             seen_end: true,
+            is_empty: false,
             anew: false,
         }
     }

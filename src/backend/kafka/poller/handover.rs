@@ -27,6 +27,7 @@ impl Poller {
         self.answer_with_nothing();
         let mut ours: BTreeMap<i32, u64> = BTreeMap::new();
         for partition in &partitions {
+            self.consumer.forget(*partition);
             if let Some(owned) = self.owned.remove(partition) {
                 ours.insert(*partition, owned.epoch);
             }

@@ -31,7 +31,7 @@ impl Scene {
         let cluster = MockCluster::new(1).expect("a cluster in this process");
         cluster.create_topic(TOPIC, 3, 1).expect("a topic");
         let servers = cluster.bootstrap_servers();
-        publish(&servers);
+        publish(&servers, 12);
         let url = format!("kafka://{servers}/?session.timeout.ms=6000");
         let options = Options::from_url(&url).expect("fine");
         let options = options
@@ -43,6 +43,7 @@ impl Scene {
             host: witness.clone(),
             wire: wire.clone(),
             topic: TOPIC.into(),
+            partitions: 3,
             group: GROUP.into(),
             start: StartAt::Earliest,
             epochs: Arc::default(),
@@ -104,6 +105,27 @@ impl Scene {
         });
     }
 
+    /// Turns until each partition has told its end, and there is nothing more.
+    fn at_their_ends(&mut self) {
+        self.until("at their ends", |scene| {
+            let mut owned = scene.poller.owned.values();
+            let ended = owned.all(|owned| owned.seen_end && owned.is_empty);
+            ended.then_some(())
+        });
+    }
+
+    /// Turns until nothing happens for a while: the client has fetched what it would.
+    fn settled_down(&mut self) {
+        let runtime = self.witness.runtime().clone();
+        let mut quiet_since = runtime.now();
+        while runtime.now() < quiet_since + Duration::from_millis(15) {
+            if let Turn::Busy = self.poller.turn() {
+                quiet_since = runtime.now();
+            }
+            thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
     /// The group wants nothing of it any more, and it is told so.
     fn revoked(&mut self) {
         self.poller.consumer.unsubscribe();
@@ -145,11 +167,11 @@ impl Scene {
     }
 }
 
-fn publish(servers: &str) {
+fn publish(servers: &str, count: i32) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", servers);
     let producer: BaseProducer = config.create().expect("a client");
-    for at in 0..12 {
+    for at in 0..count {
         let record = BaseRecord::<(), [u8]>::to(TOPIC)
             .partition(at % 3)
             .payload(b"17");
@@ -300,32 +322,77 @@ fn an_assignment_supersedes_a_hand_over_that_waits() {
     scene.fetched();
 }
 
-/// A client that is paused throws away what it has fetched. An end from before says nothing about what is fetched anew.
+/// The client counts what waits and looks at the end in two moments. What came in between is not gone over, though there is no room for it.
 #[test]
-fn an_end_from_before_a_pause_is_not_believed() {
+fn an_end_is_not_believed_while_there_is_no_room() {
     let mut scene = Scene::begin(Rebalancing::Cooperative);
     scene.fetched();
-    scene.until("at its end", |scene| {
-        let mut owned = scene.poller.owned.values();
-        owned.all(|owned| owned.seen_end).then_some(())
-    });
-    scene.poller.at_end(vec![(0, 5)]);
+    scene.at_their_ends();
+    let ahead = std::mem::replace(&mut scene.poller.ahead, 1 << 20);
+    publish(&scene.cluster.bootstrap_servers(), 12);
+    scene.settled_down();
+    scene.poller.at_end(vec![(0, 8)]);
+    let end = scene.wire.fetched.pop();
+    assert!(end.is_none(), "there are records before it: {end:?}");
+    scene.poller.ahead = ahead;
+    scene.fetched();
+    scene.at_their_ends();
+    scene.poller.at_end(vec![(0, 9)]);
     let end = scene.wire.fetched.pop();
     assert!(
         matches!(
             end,
             Some(Fetched::End {
                 partition: 0,
-                seen: Some(4),
-                offset: 5,
+                seen: Some(8),
+                offset: 9,
                 ..
             })
         ),
         "a marker is gone over: {end:?}"
     );
-    scene.poller.ahead = 1 << 20;
-    scene.poller.steer();
-    scene.poller.at_end(vec![(1, 5)]);
-    let end = scene.wire.fetched.pop();
-    assert!(end.is_none(), "{end:?}");
+}
+
+/// A task that is slower than the client fetches has it fetch everything once.
+#[test]
+fn what_was_fetched_for_a_slow_task_is_not_fetched_again() {
+    const MORE: i32 = 30_000;
+    let mut scene = Scene::begin(Rebalancing::Cooperative);
+    scene.fetched();
+    publish(&scene.cluster.bootstrap_servers(), MORE);
+    let mut places = BTreeMap::new();
+    let mut left = MORE;
+    while left > 0 {
+        // It takes what it takes, and then the thread has all the time there is to fetch more.
+        let (mut count, mut bytes) = (0, 0);
+        scene.until("something is there", |scene| {
+            while count < 500
+                && let Some(fetched) = scene.wire.fetched.pop()
+            {
+                if let Fetched::Delivery {
+                    partition,
+                    offset,
+                    envelope,
+                    ..
+                } = fetched
+                {
+                    let next = places.entry(partition).or_insert(4);
+                    assert_eq!(offset, *next, "in {partition}: none left out, none twice");
+                    *next += 1;
+                    count += 1;
+                    bytes += envelope.size();
+                }
+            }
+            (count > 0).then_some(())
+        });
+        left -= i32::try_from(count).expect("it is small");
+        scene.wire.orders.push(Order::Took { count, bytes });
+        scene.settled_down();
+    }
+    let all = i64::from(MORE) + 12;
+    let received = scene.until("counted", |scene| {
+        let received = *scene.poller.noted.received.lock();
+        (received >= all).then_some(received)
+    });
+    assert!(received < all + all / 10, "{received} were sent for {all}");
 }

@@ -36,7 +36,6 @@ use rdkafka::TopicPartitionList;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread;
@@ -56,6 +55,8 @@ pub(super) struct Start {
     pub(super) host: Arc<dyn Host>,
     pub(super) wire: Arc<Wire>,
     pub(super) topic: Arc<str>,
+    /// As many it has, as far as that is known.
+    pub(super) partitions: usize,
     pub(super) group: Arc<str>,
     pub(super) start: StartAt,
     /// Where the epochs of the connection's consumers come from.
@@ -94,7 +95,8 @@ struct Poller {
     /// What was fetched and not taken.
     ahead: usize,
     ahead_bytes: usize,
-    paused: bool,
+    /// The partition of which something was taken last.
+    last: i32,
     failed: bool,
     /// The topic was not there: nothing is committed any more.
     gone: bool,
@@ -118,8 +120,10 @@ struct Owned {
     start: Option<i64>,
     /// Behind what was fetched last.
     next: Option<i64>,
-    /// The client has told its end since the last delivery and the last pause.
+    /// The client has told its end since the last delivery.
     seen_end: bool,
+    /// There was nothing more of it when it was looked last.
+    is_empty: bool,
     /// It has begun anew since what the client had noted was taken: ends in there are of the old log.
     anew: bool,
 }
@@ -146,7 +150,7 @@ impl Start {
     }
 
     fn begin(self) -> Result<Poller, Failure> {
-        let config = native::consumer(&self.options, &self.group, &self.topic);
+        let config = native::consumer(&self.options, &self.group, &self.topic, self.partitions);
         let noted = Arc::new(Noted::default());
         let context = Context {
             noted: noted.clone(),
@@ -182,7 +186,7 @@ impl Start {
             committed: BTreeSet::new(),
             ahead: 0,
             ahead_bytes: 0,
-            paused: false,
+            last: 0,
             failed: false,
             gone: false,
         })
@@ -211,8 +215,9 @@ impl Poller {
             }
             self.obey(order);
         }
-        let fetched = self.fetch();
-        if fetched > 0 {
+        let heard = self.hear();
+        let took = self.take_fetched();
+        if heard > 0 || took > 0 {
             turn = Turn::Busy;
         }
         while let Some(happened) = self.noted.take() {
@@ -222,9 +227,8 @@ impl Poller {
         self.owned.values_mut().for_each(|owned| owned.anew = false);
         self.attend_handovers();
         self.attend_assignment();
-        self.steer();
         // Behind an assignment that waits the client may have more to tell: that it is lost.
-        self.attend_sure(begun, fetched < BATCH && self.assigning.is_none());
+        self.attend_sure(begun, heard < BATCH && self.assigning.is_none());
         turn
     }
 
@@ -257,55 +261,17 @@ impl Poller {
         }
     }
 
-    /// Takes what is there, a batch at most. Says how much there was.
-    fn fetch(&mut self) -> usize {
-        let mut count = 0;
-        while count < BATCH {
+    /// Lets the client tell what it has to, a batch at most. Says how much there was.
+    fn hear(&mut self) -> usize {
+        for heard in 0..BATCH {
             match self.consumer.poll(Duration::ZERO) {
-                None => break,
-                Some(Ok(record)) => {
-                    let (partition, offset) = (record.partition(), record.offset());
-                    // Of a partition that is not ours, or not any more: nobody handles it here.
-                    let Some(owned) = self.owned.get_mut(&partition) else {
-                        count += 1;
-                        continue;
-                    };
-                    if owned.is_behind(offset) {
-                        let news = owned.begin_anew(partition, offset, next_epoch(&self.epochs));
-                        self.committed.remove(&partition);
-                        self.tell_lost([&partition], "its log begins again below what it had");
-                        news.into_iter().for_each(|news| self.wire.tell(news));
-                    }
-                    let Some(owned) = self.owned.get_mut(&partition) else {
-                        continue;
-                    };
-                    owned.next = Some(offset + 1);
-                    owned.seen_end = false;
-                    let envelope = headers::decode(&record);
-                    self.ahead += 1;
-                    self.ahead_bytes += envelope.size();
-                    self.wire.fetched.push(Fetched::Delivery {
-                        partition: partition as u32,
-                        epoch: owned.epoch,
-                        offset: offset as u64,
-                        envelope,
-                    });
-                }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    if let Some(owned) = self.owned.get_mut(&partition) {
-                        owned.seen_end = true;
-                    }
-                }
-                Some(Err(error)) => {
-                    self.trouble(&error);
-                }
+                None => return heard,
+                // Partitions have queues of their own: it is of one that nobody handles here any more.
+                Some(Ok(_)) => {}
+                Some(Err(error)) => self.trouble(&error),
             }
-            count += 1;
         }
-        if count > 0 {
-            self.wire.task.wake();
-        }
-        count
+        BATCH
     }
 
     /// What the client cannot do, and whether it is the end.

@@ -1,13 +1,14 @@
 //! Coming up: what a broker says in its first moments, or while it makes a group's coordinator, is no answer. The bus asks again, within
 //! its limits, and nobody has to begin anew.
 //!
-//! The broker is in this process, so that it says these things when it is to.
+//! The mock says these things when it is told to.
 
-use crate::setup::{self, CLOSE, PATIENCE};
 use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
-use clearway::kafka::Options;
-use clearway::{Bus, BusEvent, Delivery, Ensure, HandlerError, Raw, Topic, TopicConfig};
+use clearway::kafka::{Kafka, Options};
+use clearway::{
+    Bus, BusBuilder, BusEvent, Delivery, Ensure, HandlerError, Raw, Topic, TopicConfig,
+};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr as Says};
@@ -17,6 +18,9 @@ use tokio::time::{sleep, timeout};
 
 const TOPIC: &str = "orders";
 const GROUP: &str = "audit";
+/// How long a test waits for what must happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+const CLOSE: Duration = Duration::from_secs(10);
 const REQUEST: Duration = Duration::from_millis(300);
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
@@ -33,9 +37,13 @@ fn options(cluster: &Cluster) -> Result<Options> {
     Ok(Options::from_url(&url)?.set("session.timeout.ms", "6000")?)
 }
 
+fn builder(options: Options) -> BusBuilder {
+    Bus::builder().backend(Kafka::new(options))
+}
+
 async fn bus(cluster: &Cluster, request: Duration) -> Result<Bus> {
     let options = options(cluster)?.request_timeout(request);
-    Ok(setup::builder(options).connect().await?)
+    Ok(builder(options).connect().await?)
 }
 
 /// What others have made: nothing of it is compared.
@@ -127,7 +135,7 @@ async fn what_a_closing_member_has_done_is_committed_though_its_group_rebalances
     let cluster = cluster()?;
     // It commits when it has to, and only then.
     let seldom = options(&cluster)?.commit_every(PATIENCE * 10);
-    let first = setup::builder(seldom).connect().await?;
+    let first = builder(seldom).connect().await?;
     first.configure(theirs()).await?;
     let topic = first.raw_topic(TOPIC)?;
     let mut told = subscribed(&topic).await?;
