@@ -12,7 +12,7 @@ CARGO := cargo
 # The root package's features that need no broker to compile. `kafka` compiles librdkafka.
 FEATURES := --features nats,kafka,throttle,tower
 
-.PHONY: help verify test check models bugs bugs-brokers race integration runs tls bench \
+.PHONY: help verify test check models bugs bugs-brokers race integration runs tls bench bench-brokers \
 	tools fmt clippy doc rust-version deny
 
 help: ## This list
@@ -50,7 +50,10 @@ tls: tools ## Kafka over TLS with a login: librdkafka is built with OpenSSL, who
 	@integration/run.sh --features kafka-tls --test kafka_tls
 
 bench: tools ## Beside what they replace, as ratios with their targets
-	@status=0; $(CARGO) bench $(FEATURES) || status=$$?; integration/bench.sh || status=$$?; exit $$status
+	@status=0; $(CARGO) bench $(FEATURES) || status=$$?; integration/bench.sh nats || status=$$?; exit $$status
+
+bench-brokers: tools ## The bus on real Kafka and NATS beside their clients alone, and the workloads, as one table
+	@integration/bench.sh brokers
 
 # ---- the parts of `check`
 

@@ -1,11 +1,11 @@
-//! Kafka frozen: what a publish, a subscription and close make of a broker that is there and answers nothing.
+//! Kafka frozen or gone: what a publish and close make of a broker that answers nothing, and what is held for it meanwhile.
 //!
-//! Each has a broker of its own, and one after the other: threads are counted.
+//! Each has a broker of its own, and one after the other: threads and memory are counted.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clearway::kafka::{Kafka as Backend, Options};
-use clearway::{Bus, FailureKind, PublishError, TopicConfig};
-use clearway_integration::{Kafka, KafkaBroker, until};
+use clearway::{Bus, FailureKind, PublishError, ReceiptFuture, TopicConfig};
+use clearway_integration::{Kafka, KafkaBroker, RawTopic, until};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -45,8 +45,7 @@ async fn close_ends_in_its_time_with_the_broker_gone_and_leaves_no_thread() -> R
         return Ok(());
     };
     let raw = scene.bus.raw_topic(&scene.topic)?;
-    let receipts = (0..4000).map(|n| raw.publish(&format!("{n}").into()).enqueue());
-    let receipts: Vec<_> = receipts.collect::<Result<_, _>>()?;
+    let receipts = enqueue_all(&raw)?;
     let begun = Instant::now();
     let report = scene.bus.close(Duration::from_secs(1)).await;
     let took = begun.elapsed();
@@ -59,13 +58,118 @@ async fn close_ends_in_its_time_with_the_broker_gone_and_leaves_no_thread() -> R
             other => bail!("{other:?}"),
         }
     }
-    ensure!(unknown == 4000, "{unknown}");
+    ensure!(unknown == IN_FLIGHT, "{unknown}");
     until("no thread of ours is left", async || {
         Ok(threads()? <= before)
     })
     .await?;
-    println!("integration: kafka: closed in {took:.1?} with 4000 in flight and the broker gone");
+    println!(
+        "integration: kafka: closed in {took:.1?} with {IN_FLIGHT} in flight and the broker gone"
+    );
     Ok(())
+}
+
+/// The same with a broker that answers: all that is in flight is stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn close_drains_ten_thousand_in_its_time_and_leaves_no_thread() -> Result<()> {
+    let _one = ONE.lock().await;
+    let before = threads()?;
+    let broker = KafkaBroker::any().await?;
+    // They wait for others, so that all are there when it is closed.
+    let options = Options::from_url(&broker.url())?.set("linger.ms", "500")?;
+    let (bus, topic) = scene(&broker, options).await?;
+    let receipts = enqueue_all(&bus.raw_topic(&topic)?)?;
+    let in_flight = bus.metrics().in_flight;
+    let (begun, limit) = (Instant::now(), Duration::from_secs(5));
+    let report = bus.close(limit).await;
+    let took = begun.elapsed();
+    ensure!(
+        in_flight as usize > IN_FLIGHT / 2,
+        "only {in_flight} were in flight"
+    );
+    ensure!(report.drained && took < limit, "{took:?}: {report:?}");
+    for receipt in receipts {
+        receipt.await?;
+    }
+    until("no thread of ours is left", async || {
+        Ok(threads()? <= before)
+    })
+    .await?;
+    println!("integration: kafka: closed in {took:.1?} with {in_flight} in flight, all stored");
+    Ok(())
+}
+
+/// The client goes on with what is over for us. What it holds of that is bounded as what is in flight is, in bytes too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_the_broker_gone_memory_is_bounded_by_the_budget() -> Result<()> {
+    const BUDGET: u64 = 8 << 20;
+    const PAYLOAD: usize = 64 << 10;
+    /// In flight, over and at the client, and as much again that is not given back to the system at once; then stacks and tables.
+    const GROWS_MAX: u64 = 4 * BUDGET + (16 << 20);
+    let _one = ONE.lock().await;
+    let Some(broker) = KafkaBroker::own(Kafka::default()).await? else {
+        return Ok(());
+    };
+    let options = Options::from_url(&broker.url())?.publish_timeout(Duration::from_millis(300));
+    let builder = Bus::builder().backend(Backend::new(options));
+    let bus = builder.in_flight(10_000, BUDGET).connect().await?;
+    let topic = broker.fresh_name("gone");
+    bus.configure(TopicConfig::new(topic.as_str()).partitions(2))
+        .await?;
+    bus.publish(&topic, "one").await?;
+    broker.node()?.kill().await?;
+    let (raw, payload) = (bus.raw_topic(&topic)?, vec![b'.'; PAYLOAD].into());
+    let (before, mut most, mut accepted) = (resident()?, 0, 0);
+    let begun = Instant::now();
+    while accepted < 24 * BUDGET {
+        ensure!(
+            begun.elapsed() < Duration::from_secs(60),
+            "{accepted} bytes accepted"
+        );
+        match raw.publish(&payload).enqueue() {
+            Ok(_nobody_waits) => accepted += PAYLOAD as u64,
+            // There is room when the first of them are over.
+            Err(_full) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+        most = most.max(resident()?);
+    }
+    let grown = most.saturating_sub(before);
+    println!(
+        "integration: kafka: {} MiB accepted with the broker gone and a budget of {} MiB: {} MiB more resident at most",
+        accepted >> 20,
+        BUDGET >> 20,
+        grown >> 20
+    );
+    bus.close(Duration::ZERO).await;
+    ensure!(grown <= GROWS_MAX, "{} MiB more are resident", grown >> 20);
+    Ok(())
+}
+
+const IN_FLIGHT: usize = 10_000;
+
+fn enqueue_all(topic: &RawTopic) -> Result<Vec<ReceiptFuture>> {
+    let receipts = (0..IN_FLIGHT).map(|n| topic.publish(&format!("{n}").into()).enqueue());
+    Ok(receipts.collect::<Result<_, _>>()?)
+}
+
+/// A bus with room for as many, and a topic that has one envelope.
+async fn scene(broker: &KafkaBroker, options: Options) -> Result<(Bus, String)> {
+    let builder = Bus::builder().backend(Backend::new(options));
+    let builder = builder.in_flight(IN_FLIGHT as u64, 64 << 20);
+    let bus = builder.receipts_max(2 * IN_FLIGHT).connect().await?;
+    let topic = broker.fresh_name("frozen");
+    bus.configure(TopicConfig::new(topic.as_str()).partitions(2))
+        .await?;
+    bus.publish(&topic, "one").await?;
+    Ok((bus, topic))
+}
+
+/// Bytes of this process that are in memory.
+fn resident() -> Result<u64> {
+    let told = std::fs::read_to_string("/proc/self/status")?;
+    let line = told.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    Ok(kib.context("no VmRSS in /proc/self/status")? << 10)
 }
 
 /// The threads of this process whose names are the Kafka client's or ours.
@@ -92,14 +196,7 @@ impl Frozen {
             return Ok(None);
         };
         let options = Options::from_url(&broker.url())?.publish_timeout(Duration::from_secs(3));
-        let bus = Bus::builder()
-            .backend(Backend::new(options))
-            .connect()
-            .await?;
-        let topic = broker.fresh_name("frozen");
-        bus.configure(TopicConfig::new(topic.as_str()).partitions(2))
-            .await?;
-        bus.publish(&topic, "one").await?;
+        let (bus, topic) = scene(&broker, options).await?;
         broker.node()?.pause().await?;
         Ok(Some(Self {
             bus,

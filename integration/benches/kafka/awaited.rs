@@ -8,7 +8,7 @@ use crate::turns;
 use anyhow::Result;
 use clearway::kafka::{Batching, Kafka, Options};
 use clearway::{Bus, TopicConfig};
-use rdkafka::producer::FutureRecord;
+use rdkafka::producer::{FutureRecord, Producer as _};
 use std::time::{Duration, Instant};
 
 const TIMES: usize = 150;
@@ -61,6 +61,7 @@ async fn by_bus(url: &str, batching: Batching, topic: &str) -> Result<f64> {
 
 async fn by_client(bootstrap: &str, topic: &str) -> Result<f64> {
     let producer: Futures = client::producing(bootstrap, 0).create()?;
+    client::see(producer.client(), topic, 1)?;
     timed(async || {
         let now = turns::unix_ms();
         let record = FutureRecord::<[u8], [u8]> {

@@ -4,11 +4,12 @@
 //! one header, an envelope's id, unless it is said to be bare.
 
 use crate::turns;
-use anyhow::{Result, anyhow};
+use anyhow::{Result, bail};
 use futures_util::task::AtomicWaker;
 use rdkafka::ClientConfig;
 use rdkafka::ClientContext;
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{Client, DefaultClientContext};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{
     BaseRecord, FutureProducer, Producer as _, ProducerContext, ThreadedProducer,
@@ -16,13 +17,15 @@ use rdkafka::producer::{
 use rdkafka::util::AsyncRuntime;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uuid::fmt::Hyphenated;
 
 /// The bus's name of it.
 const ID: &str = "clearway-id";
+const SEEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// What every client here and the bus's are made with.
 fn common(bootstrap: &str) -> ClientConfig {
@@ -84,6 +87,26 @@ impl AsyncRuntime for OnTokio {
     }
 }
 
+/// Waits until a producer sees a topic that was made a moment ago, with all its partitions. The bus does that when it ensures one.
+pub(crate) fn see<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    partitions: usize,
+) -> Result<()> {
+    let begun = Instant::now();
+    tokio::task::block_in_place(|| {
+        while begun.elapsed() < SEEN_WITHIN {
+            let metadata = client.fetch_metadata(Some(topic), SEEN_WITHIN)?;
+            let mut topics = metadata.topics().iter();
+            if topics.any(|at| at.error().is_none() && at.partitions().len() == partitions) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("{topic} is not seen")
+    })
+}
+
 /// The one header that the bus gives a record.
 pub(crate) fn with_id(unix_ms: u64) -> OwnedHeaders {
     let mut text = [0; Hyphenated::LENGTH];
@@ -99,7 +122,7 @@ pub(crate) fn with_id(unix_ms: u64) -> OwnedHeaders {
 #[derive(Default)]
 pub(crate) struct Reports {
     acked: AtomicUsize,
-    failed: AtomicUsize,
+    failed: OnceLock<KafkaError>,
     publisher: AtomicWaker,
 }
 
@@ -109,13 +132,11 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = ();
 
     fn delivery(&self, report: &DeliveryResult<'_>, (): ()) {
-        // Relaxed: the waker orders it.
-        let of = if report.is_ok() {
-            &self.acked
-        } else {
-            &self.failed
-        };
-        of.fetch_add(1, Ordering::Relaxed);
+        match report {
+            // Relaxed: the waker orders it.
+            Ok(_) => _ = self.acked.fetch_add(1, Ordering::Relaxed),
+            Err((error, _)) => _ = self.failed.set(error.clone()),
+        }
         self.publisher.wake();
     }
 }
@@ -129,10 +150,10 @@ impl Reports {
                 return Poll::Ready(Ok(()));
             }
             self.publisher.register(cx.waker());
-            match self.failed.load(Ordering::Relaxed) {
-                0 if is_there() => Poll::Ready(Ok(())),
-                0 => Poll::Pending,
-                failed => Poll::Ready(Err(anyhow!("{failed} were not acknowledged"))),
+            match self.failed.get() {
+                Some(error) => Poll::Ready(Err(error.clone().into())),
+                None if is_there() => Poll::Ready(Ok(())),
+                None => Poll::Pending,
             }
         })
         .await
@@ -160,6 +181,11 @@ impl Publisher {
             producer: config.create_with_context(Reports::default())?,
             sent: 0,
         })
+    }
+
+    /// Waits until it sees the topic.
+    pub(crate) fn see(&self, topic: &str, partitions: usize) -> Result<()> {
+        see(self.producer.client(), topic, partitions)
     }
 
     /// Sends one when fewer than `window` are under way.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use clearway::kafka::{Kafka, Options};
 use clearway::{Bus, ReceiptFuture, TopicConfig};
 use clearway_integration::{KafkaBroker, KafkaOutside, RawTopic};
-use rdkafka::producer::FutureRecord;
 use rdkafka::producer::future_producer::DeliveryFuture;
+use rdkafka::producer::{FutureRecord, Producer as _};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +81,15 @@ impl Sides {
     /// One round of one side.
     pub(crate) async fn round(&self, side: Side) -> Result<Figures> {
         let topic = self.fresh_topic(PARTITIONS).await?;
+        match side {
+            Side::Bare | Side::Threaded => self
+                .publisher
+                .lock()
+                .await
+                .see(&topic, PARTITIONS as usize)?,
+            Side::Future => client::see(self.future.client(), &topic, PARTITIONS as usize)?,
+            Side::Bus => {}
+        }
         self.publish(side, &topic, WARM_UP).await?;
         let begun = Moment::now();
         self.publish(side, &topic, ENVELOPES).await?;

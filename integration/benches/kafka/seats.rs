@@ -45,6 +45,11 @@ impl Seated {
         Ok(Self(config.create_with_context(seats)?))
     }
 
+    /// Waits until it sees the topic.
+    pub(crate) fn see(&self, topic: &str, partitions: usize) -> Result<()> {
+        client::see(self.0.client(), topic, partitions)
+    }
+
     /// Sends the next record of a seat.
     pub(crate) fn send(
         &self,

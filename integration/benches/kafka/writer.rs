@@ -69,6 +69,7 @@ impl Scene {
         );
         let config = client::producing(bootstrap, LINGER_MS);
         let client = Arc::new(Seated::new(&config, PACE.publishers)?);
+        client.see(&topic, PARTITIONS as usize)?;
         let (locked, core) = (
             LockedBus::new(client.clone()),
             LockFreeBus::new(client.clone()),

@@ -19,6 +19,7 @@ pub(crate) struct Pace {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Paced {
     /// From the intended time to the answer, in milliseconds.
+    #[allow(dead_code, reason = "a bench uses a part of it")]
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     /// Of the intended rate.
