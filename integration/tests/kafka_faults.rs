@@ -112,7 +112,7 @@ async fn with_the_broker_gone_memory_is_bounded_by_the_budget() -> Result<()> {
     };
     let options = Options::from_url(&broker.url())?.publish_timeout(Duration::from_millis(300));
     let builder = Bus::builder().backend(Backend::new(options));
-    let bus = builder.in_flight(10_000, BUDGET).connect().await?;
+    let bus = builder.in_flight(4096, BUDGET).connect().await?;
     let topic = broker.fresh_name("gone");
     bus.configure(TopicConfig::new(topic.as_str()).partitions(2))
         .await?;

@@ -47,7 +47,7 @@ pub(crate) fn producing(bootstrap: &str, linger_ms: u32) -> ClientConfig {
         .set("acks", "all")
         .set("max.in.flight.requests.per.connection", "5")
         .set("message.timeout.ms", "0")
-        .set("queue.buffering.max.messages", "8193")
+        .set("queue.buffering.max.messages", "16385")
         .set("queue.buffering.max.kbytes", i32::MAX.to_string())
         .set("message.max.bytes", "104857600")
         .set("linger.ms", linger_ms.to_string())

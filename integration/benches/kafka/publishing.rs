@@ -49,11 +49,13 @@ impl Sides {
         let config = client::producing(broker.bootstrap(), LINGER_MS);
         // Its batching is as it is unless something else is said: `LINGER_MS` is that.
         let bus = Bus::builder().backend(Kafka::new(Options::from_url(&broker.url())?));
+        // Credit that lies with another thread is not there for this one: a little more than the window.
+        let bus = bus.in_flight(2 * WINDOW as u64, 64 << 20);
         Ok(Self {
             outside: KafkaOutside::of(&broker)?,
             publisher: Arc::new(Mutex::new(Publisher::new(&config)?)),
             future: config.create()?,
-            bus: bus.connect().await?,
+            bus: bus.receipts_max(4 * WINDOW).connect().await?,
             broker,
         })
     }
@@ -127,7 +129,7 @@ impl Sides {
 
 /// As the bus spreads envelopes without a key.
 fn any_partition() -> i32 {
-    fastrand::i32(..PARTITIONS as i32)
+    fastrand::i32(0..PARTITIONS as i32)
 }
 
 async fn by_threaded(

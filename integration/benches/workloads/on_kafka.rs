@@ -17,6 +17,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
 /// The bus's, with the batching that it has unless something else is said.
 const LINGER_MS: u32 = 5;
@@ -73,19 +74,13 @@ impl OnKafka {
         let over = Arc::new(AtomicBool::new(false));
         let group = self.broker.fresh_name("journey");
         let config = client::consuming(self.broker.bootstrap(), &group);
-        let (names, counted, ends) = (topics.to_vec(), count.clone(), over.clone());
-        let consuming = tokio::task::spawn_blocking(move || {
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let consumer: BaseConsumer = config.create()?;
-            consumer.subscribe(&names)?;
-            // Relaxed: only ends the loop.
-            while !ends.load(Ordering::Relaxed) {
-                if let Some(message) = consumer.poll(Duration::from_millis(50)) {
-                    counted.one(message?.payload().unwrap_or_default())?;
-                }
-            }
-            Ok::<_, anyhow::Error>(())
-        });
+        // One for each topic, as the bus has.
+        let mut consuming = JoinSet::new();
+        for topic in topics {
+            let (topic, config) = (topic.clone(), config.clone());
+            let (counted, ends) = (count.clone(), over.clone());
+            consuming.spawn_blocking(move || consume(&config.create()?, &topic, &counted, &ends));
+        }
         let mut publisher = Publisher::new(&client::producing(self.broker.bootstrap(), LINGER_MS))?;
         for topic in topics {
             publisher.see(topic, shape.partitions as usize)?;
@@ -109,7 +104,9 @@ impl OnKafka {
         publishing.await??;
         // Relaxed: as above.
         over.store(true, Ordering::Relaxed);
-        consuming.await??;
+        while let Some(ended) = consuming.join_next().await {
+            ended??;
+        }
         let wrongs = count.wrongs();
         Ok(Ran { took, wrongs })
     }
@@ -196,6 +193,17 @@ impl OnKafka {
         self.paced_bus.close(Duration::from_secs(10)).await;
         self.broker
     }
+}
+
+fn consume(consumer: &BaseConsumer, topic: &str, count: &Count, over: &AtomicBool) -> Result<()> {
+    consumer.subscribe(&[topic])?;
+    // Relaxed: only ends the loop.
+    while !over.load(Ordering::Relaxed) {
+        if let Some(message) = consumer.poll(Duration::from_millis(50)) {
+            count.one(message?.payload().unwrap_or_default())?;
+        }
+    }
+    Ok(())
 }
 
 async fn publish(mut publisher: Publisher, topics: Vec<String>, shape: Shape) -> Result<()> {
