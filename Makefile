@@ -14,7 +14,7 @@ FEATURES := --features nats,kafka,throttle,tower
 
 SEEDS ?= 2000
 
-.PHONY: help verify test check models sim bugs bugs-brokers mutate race integration runs tls bench \
+.PHONY: help verify test check models sim bugs bugs-brokers mutate race integration runs tls bench bench-brokers \
 	tools fmt clippy doc rust-version deny
 
 help: ## This list
@@ -58,7 +58,10 @@ tls: tools ## Kafka over TLS with a login: librdkafka is built with OpenSSL, who
 	@integration/run.sh --features kafka-tls --test kafka_tls
 
 bench: tools ## Beside what they replace, as ratios with their targets
-	@status=0; $(CARGO) bench --no-fail-fast $(FEATURES) || status=$$?; integration/bench.sh || status=$$?; exit $$status
+	@status=0; $(CARGO) bench --no-fail-fast $(FEATURES) || status=$$?; integration/bench.sh nats || status=$$?; exit $$status
+
+bench-brokers: tools ## The bus on real Kafka and NATS beside their clients alone, and the workloads, as one table
+	@integration/bench.sh brokers
 
 # ---- the parts of `check`
 

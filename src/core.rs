@@ -273,6 +273,10 @@ impl<R: Send + Sync + 'static> Host for Shared<R> {
         self.admission.ledger.capacity()
     }
 
+    fn bytes(&self) -> u64 {
+        self.admission.credit.limit().bytes
+    }
+
     fn runtime(&self) -> &Arc<dyn Runtime> {
         &self.runtime
     }

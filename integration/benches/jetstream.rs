@@ -19,14 +19,16 @@ mod sides;
 #[allow(dead_code, reason = "a bench uses a part of the table")]
 #[path = "../../benches/publish/table.rs"]
 mod table;
+mod turns;
 #[path = "jetstream/weather.rs"]
 mod weather;
 
 use anyhow::Result;
 use clearway_integration::Broker;
 use common::median;
-use sides::{Figures, Side, Sides};
+use sides::{Side, Sides};
 use table::{Bound, Table, short};
+use turns::{BUSY_MAX, Figures, Rounds};
 
 /// How many a side publishes in a round.
 const ENVELOPES: usize = 100_000;
@@ -35,22 +37,14 @@ const ROUNDS: usize = 5;
 const PAYLOAD: usize = 256;
 /// How many a side has in flight.
 const WINDOW: usize = 1024;
-/// More than this share of the machine used by others, and the rows are held against nothing.
-const BUSY_MAX: f64 = 0.15;
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let broker = Broker::any().await?;
     let sides = Sides::connect(&broker).await?;
-    let mut rounds = [const { Vec::new() }; 3];
     let mut others = Vec::new();
-    for round in 0..ROUNDS {
-        // Another one begins each time: whoever comes after a busy server has it harder.
-        for at in (0..3).map(|n| (n + round) % 3) {
-            others.push(weather::busy().await);
-            rounds[at].push(sides.round(Side::ALL[at]).await?);
-        }
-    }
+    let publish = async |side| sides.round(side).await;
+    let rounds = Rounds::of(Side::ALL, ROUNDS, &mut others, publish).await?;
     let mut reads = [const { Vec::new() }; 3];
     for round in 0..ROUNDS {
         others.push(weather::busy().await);
@@ -60,20 +54,15 @@ async fn main() -> Result<()> {
         }
     }
     sides.close().await;
-    let no_floor_missed = tell(&rounds, &reads, median(others));
+    let no_floor_missed = tell(&rounds, &Rounds(reads), median(others));
     drop(broker);
     std::process::exit(i32::from(!no_floor_missed));
 }
 
 /// The rows. Says whether no floor was missed.
-fn tell(rounds: &[Vec<Figures>; 3], reads: &[Vec<Figures>; 3], others: f64) -> bool {
-    let each = |figure: fn(&Figures) -> f64| {
-        rounds
-            .each_ref()
-            .map(|of_side| median(of_side.iter().map(figure).collect()))
-    };
-    let [raw, with_id, bus] = each(|figures| figures.per_second);
-    let [raw_cpu, with_id_cpu, bus_cpu] = each(|figures| figures.cpu_nanos);
+fn tell(rounds: &Rounds<Figures, 3>, reads: &Rounds<Figures, 3>, others: f64) -> bool {
+    let [raw, with_id, bus] = rounds.each(|figures| figures.per_second);
+    let [raw_cpu, with_id_cpu, bus_cpu] = rounds.each(|figures| figures.cpu_nanos);
     let mut table = Table::new();
     table.disturbed(others > BUSY_MAX);
     let throughput = |client: f64| {
@@ -122,14 +111,9 @@ fn tell(rounds: &[Vec<Figures>; 3], reads: &[Vec<Figures>; 3], others: f64) -> b
 }
 
 /// Row 21.
-fn tell_reads(table: &mut Table, reads: &[Vec<Figures>; 3]) {
-    let each = |figure: fn(&Figures) -> f64| {
-        reads
-            .each_ref()
-            .map(|of_side| median(of_side.iter().map(figure).collect()))
-    };
-    let [client, pinned, bus] = each(|figures| figures.per_second);
-    let [client_cpu, pinned_cpu, bus_cpu] = each(|figures| figures.cpu_nanos);
+fn tell_reads(table: &mut Table, reads: &Rounds<Figures, 3>) {
+    let [client, pinned, bus] = reads.each(|figures| figures.per_second);
+    let [client_cpu, pinned_cpu, bus_cpu] = reads.each(|figures| figures.cpu_nanos);
     let rates = |client: f64| {
         let (client, bus) = (short(client / 1e3), short(bus / 1e3));
         format!("client {client} k/s, bus {bus} k/s")

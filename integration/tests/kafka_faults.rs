@@ -1,8 +1,9 @@
-//! Kafka frozen or gone: what a publish and close make of a broker that answers nothing, and what close leaves behind.
+//! Kafka frozen or gone: what a publish and close make of a broker that answers nothing, and what is held for it meanwhile,
+//! and what close leaves behind.
 //!
-//! Each has a broker of its own, and one after the other: threads are counted.
+//! Each has a broker of its own, and one after the other: threads and memory are counted.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use clearway::kafka::{Kafka as Backend, Options};
 use clearway::{
@@ -36,6 +37,52 @@ async fn without_an_answer_the_outcome_is_unknown_in_time() -> Result<()> {
     ensure!(failure.to_string().contains("publish_timeout"), "{failure}");
     ensure!(took < Duration::from_secs(4), "{took:?}");
     scene.bus.close(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+/// The client goes on with what is over for us. What it holds of that is bounded as what is in flight is, in bytes too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_the_broker_gone_memory_is_bounded_by_the_budget() -> Result<()> {
+    const BUDGET: u64 = 8 << 20;
+    const PAYLOAD: usize = 64 << 10;
+    /// In flight, over and at the client, and as much again that is not given back to the system at once; then stacks and tables.
+    const GROWS_MAX: u64 = 4 * BUDGET + (16 << 20);
+    let _one = ONE.lock().await;
+    let Some(broker) = KafkaBroker::own(Kafka::default()).await? else {
+        return Ok(());
+    };
+    let options = Options::from_url(&broker.url())?.publish_timeout(Duration::from_millis(300));
+    let builder = Bus::builder().backend(Backend::new(options));
+    let bus = builder.in_flight(4096, BUDGET).connect().await?;
+    let topic = broker.fresh_name("gone");
+    bus.configure(TopicConfig::new(topic.as_str()).partitions(2))
+        .await?;
+    bus.publish(&topic, "one").await?;
+    broker.node()?.kill().await?;
+    let (raw, payload) = (bus.raw_topic(&topic)?, vec![b'.'; PAYLOAD].into());
+    let (before, mut most, mut accepted) = (resident()?, 0, 0);
+    let begun = Instant::now();
+    while accepted < 24 * BUDGET {
+        ensure!(
+            begun.elapsed() < Duration::from_secs(60),
+            "{accepted} bytes accepted"
+        );
+        match raw.publish(&payload).enqueue() {
+            Ok(_nobody_waits) => accepted += PAYLOAD as u64,
+            // There is room when the first of them are over.
+            Err(_full) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+        most = most.max(resident()?);
+    }
+    let grown = most.saturating_sub(before);
+    println!(
+        "integration: kafka: {} MiB accepted with the broker gone and a budget of {} MiB: {} MiB more resident at most",
+        accepted >> 20,
+        BUDGET >> 20,
+        grown >> 20
+    );
+    bus.close(Duration::ZERO).await;
+    ensure!(grown <= GROWS_MAX, "{} MiB more are resident", grown >> 20);
     Ok(())
 }
 
@@ -166,6 +213,14 @@ impl Full {
 async fn none_left(before: usize) -> Result<()> {
     let no_more = async || Ok(threads()? <= before);
     until("no thread of ours is left", no_more).await
+}
+
+/// Bytes of this process that are in memory.
+fn resident() -> Result<u64> {
+    let told = std::fs::read_to_string("/proc/self/status")?;
+    let line = told.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    Ok(kib.context("no VmRSS in /proc/self/status")? << 10)
 }
 
 /// The threads of this process whose names are the Kafka client's or ours.

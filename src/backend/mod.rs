@@ -359,6 +359,11 @@ pub trait Host: Send + Sync + 'static {
     /// [`Slot::index`] is below it.
     fn slots(&self) -> usize;
 
+    /// How many bytes of envelopes can be in flight at once. What a backend holds of publishes that are over it bounds by it.
+    fn bytes(&self) -> u64 {
+        u64::MAX
+    }
+
     /// Tasks, time and randomness.
     fn runtime(&self) -> &Arc<dyn Runtime>;
 }

@@ -7,15 +7,15 @@
 //! copies for that. The bus asks for it, because order by key over several members stands on it. So only the row `with pins`
 //! compares two that ask the same of the server, as only `with ids` does among those of row 11.
 
-use crate::common::process_cpu_now;
-use crate::sides::{Figures, Sides};
+use crate::sides::Sides;
+use crate::turns::{Figures, Moment};
 use crate::{ENVELOPES, WINDOW};
 use anyhow::{Result, ensure};
 use async_nats::jetstream::consumer::{AckPolicy, PriorityPolicy, pull};
 use bytes::Bytes;
 use clearway::{Delivery, HandlerError, TopicConfig};
 use futures_util::TryStreamExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PIN_GROUP: &str = "bench";
 /// How long a silent client keeps its pin.
@@ -55,16 +55,12 @@ pub(crate) async fn round(sides: &Sides<'_>, first: usize) -> Result<[Figures; 3
 }
 
 async fn read(sides: &Sides<'_>, reader: Reader, topic: &str) -> Result<Figures> {
-    let (begun, cpu) = (Instant::now(), process_cpu_now());
+    let begun = Moment::now();
     match reader {
         Reader::Client | Reader::Pinned => by_client(sides, reader, topic).await?,
         Reader::Bus => by_bus(sides, topic).await?,
     }
-    let (took, used) = (begun.elapsed(), process_cpu_now() - cpu);
-    Ok(Figures {
-        per_second: ENVELOPES as f64 / took.as_secs_f64(),
-        cpu_nanos: used.as_nanos() as f64 / ENVELOPES as f64,
-    })
+    Ok(begun.until(Moment::now(), ENVELOPES))
 }
 
 /// Until the server has all acknowledgements.

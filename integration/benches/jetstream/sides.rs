@@ -1,6 +1,6 @@
 //! The three sides: who publishes a round, and what it took.
 
-use crate::common::process_cpu_now;
+use crate::turns::{self, Figures, Moment};
 use crate::{ENVELOPES, PAYLOAD, WINDOW};
 use anyhow::{Result, ensure};
 use async_nats::header::NATS_MESSAGE_ID;
@@ -12,7 +12,7 @@ use clearway::nats::Nats;
 use clearway::{Bus, ReceiptFuture, TopicConfig};
 use clearway_integration::{Broker, Outside, RawTopic};
 use std::collections::VecDeque;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Published before anything counts: connections, tables and the stream's first file.
 const WARM_UP: usize = 5_000;
@@ -26,14 +26,6 @@ pub(crate) enum Side {
     /// The client, with an id on every message.
     WithId,
     Bus,
-}
-
-/// What a round of one side came to.
-pub(crate) struct Figures {
-    /// Envelopes.
-    pub(crate) per_second: f64,
-    /// CPU time of this process, all threads, for one envelope.
-    pub(crate) cpu_nanos: f64,
 }
 
 /// A connection for each, and one to look at the server with.
@@ -69,9 +61,9 @@ impl<'b> Sides<'b> {
             .configure(TopicConfig::new(name.as_str()).partitions(1))
             .await?;
         self.publish(side, &name, WARM_UP).await?;
-        let (begun, cpu) = (Instant::now(), process_cpu_now());
+        let begun = Moment::now();
         self.publish(side, &name, ENVELOPES).await?;
-        let (took, used) = (begun.elapsed(), process_cpu_now() - cpu);
+        let figures = begun.until(Moment::now(), ENVELOPES);
         let stored = self.outside.stored(&name).await?;
         ensure!(
             stored == (WARM_UP + ENVELOPES) as u64,
@@ -79,10 +71,7 @@ impl<'b> Sides<'b> {
             WARM_UP + ENVELOPES
         );
         self.outside.delete(&name).await?;
-        Ok(Figures {
-            per_second: ENVELOPES as f64 / took.as_secs_f64(),
-            cpu_nanos: used.as_nanos() as f64 / ENVELOPES as f64,
-        })
+        Ok(figures)
     }
 
     /// Publishes `count` envelopes, as the bus does.
@@ -187,16 +176,9 @@ async fn by_bus(topic: RawTopic, payload: Bytes, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// An id of the kind that the bus gives an envelope, drawn in the same way.
+/// With an id of the kind that the bus gives an envelope.
 fn with_id() -> HeaderMap {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let mut random = [0; 10];
-    random[..8].copy_from_slice(&fastrand::u64(..).to_le_bytes());
-    random[8..].copy_from_slice(&fastrand::u64(..).to_le_bytes()[..2]);
-    let id = uuid::Builder::from_unix_timestamp_millis(now.as_millis() as u64, &random);
     let mut headers = HeaderMap::new();
-    headers.insert(NATS_MESSAGE_ID, id.into_uuid().to_string());
+    headers.insert(NATS_MESSAGE_ID, turns::id(turns::unix_ms()).to_string());
     headers
 }

@@ -21,7 +21,7 @@
 //! Idempotent: the client sends again what was not acknowledged, in order and once. What has no answer within
 //! [`Options::publish_timeout`] is `Unknown`, and the client is not told: it goes on for a minute, so the envelope may be stored that much later. If it gave
 //! one up it would number those behind it anew, and a broker would store once more what it has stored of them without an answer. After
-//! that minute, or when there are as many of these as may be in flight, all that the client has is given up at once, and is `Unknown`. How soon it is sent is [`Options::batching`]: with [`Batching::LowLatency`] at once.
+//! that minute, or when these are as many, or have as many bytes, as may be in flight, all that the client has is given up at once, and is `Unknown`. How soon it is sent is [`Options::batching`]: with [`Batching::LowLatency`] at once.
 //!
 //! # Consuming
 //!

@@ -2,7 +2,7 @@
 //!
 //! A publisher hands its envelope to the client, which copies it and never waits; the slot goes along as the client's opaque. The
 //! client's own threads batch, send and send again. One thread of ours takes the delivery reports and settles. Neither waits
-//! for the other: the one lock on that way is taken by that thread only.
+//! for the other: the one lock on that way is taken by that thread only, unless the client refuses.
 //!
 //! The client has no time limit of its own ([`waiting`](super::waiting)): the thread settles what has waited long enough.
 
@@ -12,7 +12,7 @@ use super::log::{self, Trouble};
 use super::native;
 use super::options::Options;
 use super::threads::{self, Ends};
-use super::waiting::Waiting;
+use super::waiting::{Most, Waiting};
 use crate::backend::{self, Host, Outcome, Slot, partition_of};
 use crate::config::Durability;
 use crate::envelope::Envelope;
@@ -99,7 +99,11 @@ impl Pipe {
     ) -> Result<Self, KafkaError> {
         let config = native::producer(options, host.slots());
         let state = Arc::new(State::default());
-        let waiting = Arc::new(Waiting::new(options.publish_timeout, host.slots()));
+        let most = Most {
+            slots: host.slots(),
+            bytes: host.bytes(),
+        };
+        let waiting = Arc::new(Waiting::new(options.publish_timeout, most));
         let reports = Reports {
             host: host.clone(),
             generation,
@@ -163,10 +167,11 @@ impl Pipe {
             delivery_opaque: slot.to_bits() as usize,
         };
         // First: its report may come before `send` returns.
-        self.waiting.given(slot);
+        let now = || self.host.runtime().now();
+        self.waiting.given(slot, envelope.size() as u64, now);
         // Not taken: surely not sent.
         (client.send(record)).map_err(|(error, _)| {
-            self.waiting.not_taken(slot);
+            self.waiting.over(slot, now());
             let failure = codes::failure(&error);
             if failure.kind() == FailureKind::NoTopic {
                 self.host.topic_missing(&route.topic);
@@ -371,7 +376,7 @@ impl ProducerContext for Reports {
             }
         };
         let slot = Slot::from_bits(opaque as u64);
-        self.waiting.reported(slot, self.host.runtime().now());
+        self.waiting.over(slot, self.host.runtime().now());
         self.host.settle(slot, outcome);
     }
 }
