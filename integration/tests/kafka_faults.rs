@@ -1,8 +1,8 @@
-//! Kafka frozen or gone: what a publish and close make of a broker that answers nothing, and what is held for it meanwhile.
+//! Kafka frozen: what a publish and close make of a broker that is there and answers nothing; and close with one that answers.
 //!
-//! Each has a broker of its own, and one after the other: threads and memory are counted.
+//! Each has a broker of its own, and one after the other: threads are counted.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clearway::kafka::{Kafka as Backend, Options};
 use clearway::{Bus, FailureKind, PublishError, ReceiptFuture, TopicConfig};
 use clearway_integration::{Kafka, KafkaBroker, RawTopic, until};
@@ -99,52 +99,6 @@ async fn close_drains_ten_thousand_in_its_time_and_leaves_no_thread() -> Result<
     Ok(())
 }
 
-/// The client goes on with what is over for us. What it holds of that is bounded as what is in flight is, in bytes too.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_the_broker_gone_memory_is_bounded_by_the_budget() -> Result<()> {
-    const BUDGET: u64 = 8 << 20;
-    const PAYLOAD: usize = 64 << 10;
-    /// In flight, over and at the client, and as much again that is not given back to the system at once; then stacks and tables.
-    const GROWS_MAX: u64 = 4 * BUDGET + (16 << 20);
-    let _one = ONE.lock().await;
-    let Some(broker) = KafkaBroker::own(Kafka::default()).await? else {
-        return Ok(());
-    };
-    let options = Options::from_url(&broker.url())?.publish_timeout(Duration::from_millis(300));
-    let builder = Bus::builder().backend(Backend::new(options));
-    let bus = builder.in_flight(4096, BUDGET).connect().await?;
-    let topic = broker.fresh_name("gone");
-    bus.configure(TopicConfig::new(topic.as_str()).partitions(2))
-        .await?;
-    bus.publish(&topic, "one").await?;
-    broker.node()?.kill().await?;
-    let (raw, payload) = (bus.raw_topic(&topic)?, vec![b'.'; PAYLOAD].into());
-    let (before, mut most, mut accepted) = (resident()?, 0, 0);
-    let begun = Instant::now();
-    while accepted < 24 * BUDGET {
-        ensure!(
-            begun.elapsed() < Duration::from_secs(60),
-            "{accepted} bytes accepted"
-        );
-        match raw.publish(&payload).enqueue() {
-            Ok(_nobody_waits) => accepted += PAYLOAD as u64,
-            // There is room when the first of them are over.
-            Err(_full) => tokio::time::sleep(Duration::from_millis(5)).await,
-        }
-        most = most.max(resident()?);
-    }
-    let grown = most.saturating_sub(before);
-    println!(
-        "integration: kafka: {} MiB accepted with the broker gone and a budget of {} MiB: {} MiB more resident at most",
-        accepted >> 20,
-        BUDGET >> 20,
-        grown >> 20
-    );
-    bus.close(Duration::ZERO).await;
-    ensure!(grown <= GROWS_MAX, "{} MiB more are resident", grown >> 20);
-    Ok(())
-}
-
 const IN_FLIGHT: usize = 10_000;
 
 fn enqueue_all(topic: &RawTopic) -> Result<Vec<ReceiptFuture>> {
@@ -162,14 +116,6 @@ async fn scene(broker: &KafkaBroker, options: Options) -> Result<(Bus, String)> 
         .await?;
     bus.publish(&topic, "one").await?;
     Ok((bus, topic))
-}
-
-/// Bytes of this process that are in memory.
-fn resident() -> Result<u64> {
-    let told = std::fs::read_to_string("/proc/self/status")?;
-    let line = told.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(kib.context("no VmRSS in /proc/self/status")? << 10)
 }
 
 /// The threads of this process whose names are the Kafka client's or ours.
