@@ -5,7 +5,7 @@
 
 mod link;
 
-use super::consumer::{JetConsumer, Mailbox};
+use super::consumer::{Inbox, JetConsumer};
 use super::stream::DUPLICATE_WINDOW;
 use super::wire::{Down, Up, Wire};
 use super::{JetStream, NAME, Shared};
@@ -63,7 +63,7 @@ struct State {
     in_flight: BTreeMap<u64, InFlight>,
     queue: Vec<u64>,
     answers: Vec<(u64, Outcome, Option<Arc<str>>)>,
-    mailboxes: BTreeMap<u64, Arc<Mailbox>>,
+    inboxes: BTreeMap<u64, Arc<Inbox>>,
     task: Option<Waker>,
     closers: Vec<Waker>,
 }
@@ -164,13 +164,13 @@ impl Connection for JetConnection {
         let shared = self.shared.clone();
         let joined = self.link.round_trip(&self.shared, |server| {
             let (member, born) = server.join(&link, &topic, &group, request.start)?;
-            let mailbox = Arc::new(Mailbox::default());
-            link.state().mailboxes.insert(member, mailbox.clone());
+            let inbox = Arc::new(Inbox::default());
+            link.state().inboxes.insert(member, inbox.clone());
             Some(JetConsumer::new(
                 (link.clone(), shared.clone()),
                 member,
                 born,
-                mailbox,
+                inbox,
                 &request,
             ))
         });

@@ -3,10 +3,10 @@
 //! It believes what it hears, which is a little later than it is. A partition is its own from `Pinned` until it is asked back and released,
 //! or taken; and surely so for half of what the server waits after it was heard last.
 
-mod mailbox;
+mod inbox;
 mod seam;
 
-pub(super) use mailbox::Mailbox;
+pub(super) use inbox::Inbox;
 
 use super::Shared;
 use super::connection::{Link, disconnected};
@@ -33,7 +33,7 @@ pub(crate) struct JetConsumer {
     shared: Arc<Shared>,
     member: u64,
     born: u64,
-    mailbox: Arc<Mailbox>,
+    inbox: Arc<Inbox>,
     topic: Arc<str>,
     group: Arc<str>,
     in_flight_max: usize,
@@ -74,14 +74,14 @@ impl JetConsumer {
         (link, shared): (Arc<Link>, Arc<Shared>),
         member: u64,
         born: u64,
-        mailbox: Arc<Mailbox>,
+        inbox: Arc<Inbox>,
         request: &SubscribeRequest,
     ) -> Self {
         let now = link.host.runtime().now();
         Self {
             member,
             born,
-            mailbox,
+            inbox,
             topic: request.topic.name.clone(),
             group: request.group.clone(),
             in_flight_max: request.in_flight_max,
@@ -123,7 +123,7 @@ impl JetConsumer {
         room: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Incoming<JetToken>, Failure>> {
-        while let Some(mail) = self.mailbox.take(cx)? {
+        while let Some(mail) = self.inbox.take(cx)? {
             self.read(mail);
         }
         if self.is_gone {

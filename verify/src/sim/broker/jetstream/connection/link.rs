@@ -73,18 +73,18 @@ impl Link {
 
     /// The client finds that it is cut. Says whether it did not know.
     pub(in super::super) fn lose(&self) -> bool {
-        let (task, mailboxes) = {
+        let (task, inboxes) = {
             let mut state = self.state();
             if std::mem::replace(&mut state.is_lost, true) {
                 return false;
             }
             (
                 state.task.take(),
-                state.mailboxes.values().cloned().collect::<Vec<_>>(),
+                state.inboxes.values().cloned().collect::<Vec<_>>(),
             )
         };
         task.into_iter().for_each(Waker::wake);
-        mailboxes.iter().for_each(|mailbox| mailbox.lose());
+        inboxes.iter().for_each(|inbox| inbox.lose());
         self.host.lost(self.generation, disconnected());
         true
     }
@@ -114,17 +114,17 @@ impl Link {
                 task.into_iter().for_each(Waker::wake);
             }
             Down::Mail { member, mail } => {
-                let mailbox = state.mailboxes.get(&member).cloned();
+                let inbox = state.inboxes.get(&member).cloned();
                 drop(state);
-                if let Some(mailbox) = mailbox {
-                    mailbox.put(mail);
+                if let Some(inbox) = inbox {
+                    inbox.put(mail);
                 }
             }
         }
     }
 
     pub(in super::super) fn forget(&self, member: u64) {
-        self.state().mailboxes.remove(&member);
+        self.state().inboxes.remove(&member);
     }
 
     /// Sends, hears outcomes and gives up what waited too long, until the connection is left.

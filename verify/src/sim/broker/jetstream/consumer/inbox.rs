@@ -1,10 +1,10 @@
-//! The mailbox of a member: what the wire has brought and nobody has read.
+//! The inbox of a member: what the wire has brought and nobody has read.
 
 use super::*;
 
 /// What the wire has brought.
 #[derive(Default)]
-pub(in super::super) struct Mailbox(Mutex<Mails>);
+pub(in super::super) struct Inbox(Mutex<Mails>);
 
 #[derive(Default)]
 struct Mails {
@@ -13,7 +13,7 @@ struct Mails {
     waker: Option<Waker>,
 }
 
-impl Mailbox {
+impl Inbox {
     pub(in super::super) fn put(&self, mail: Mail) {
         self.with(|mails| mails.mails.push_back(mail));
     }
