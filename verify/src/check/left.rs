@@ -1,7 +1,7 @@
 //! `left-out` and `stuck`: what was begun and never done (G2, G4).
 //!
 //! * A subscription that ends has settled what it began, or lists it as left. What another owner took over before, or what
-//!   was void because the session was lost, is not its to list.
+//!   was void because the session was lost or the topic destroyed, is not its to list.
 //! * A group that has caught up has done all it was given: an envelope that it only failed on, and that the broker does not
 //!   hold for it any more, was acknowledged by nobody.
 
@@ -43,7 +43,9 @@ fn left_out(index: &Index<'_>, findings: &mut Findings) {
         let (end, ended) = index.ended[&deliver.subscription];
         let listed = ended.left.contains(&(deliver.partition, deliver.position));
         let log = (&*deliver.topic, &*deliver.group, deliver.partition);
-        let void = index.cut(deliver.bus, delivery.line, end) || epochs[&log] > deliver.epoch;
+        let void = index.cut(deliver.bus, delivery.line, end)
+            || epochs[&log] > deliver.epoch
+            || index.erased(&deliver.topic, delivery.line, end);
         if done.contains(&place) || listed || void {
             continue;
         }

@@ -144,8 +144,13 @@ fn bury(history: &mut History, letters: &BTreeSet<(String, u32)>) {
             .position(|entry| matches!(&entry.event, Event::Deliver(deliver) if deliver.id == id));
         let is_cut =
             |entry: &Entry| matches!(&entry.event, Event::Disconnect(cut) if cut.bus == bus);
+        // A letter has the id of what it is about: the broker knows the second of an envelope for the first.
+        let is_there = letters
+            .range((id.clone(), 0)..=(id.clone(), attempt))
+            .next()
+            .is_some();
         let untold = again.is_some_and(|again| !behind[..again].iter().any(is_cut));
-        if (untold || !letters.contains(&(id, attempt)))
+        if (untold || !is_there)
             && let Event::Settle(settle) = &mut history.entries[at].event
         {
             settle.how = Settled::Cancelled;
