@@ -3,7 +3,7 @@
 //!
 //! * [`history`]: the format in which runs are recorded, simulated or real.
 //! * [`linear`]: whether concurrent calls have a sequential explanation.
-//! * [`protocol`]: the specs and the programs that are run against them.
+//! * [`protocol`](mod@protocol): the specs and the programs that are run against them.
 //! * [`recorder`]: records the calls of a workload.
 //! * [`check`]: the properties of a history.
 //! * [`sim`]: the whole bus in virtual time, over simulated brokers.
