@@ -17,7 +17,7 @@ pub const MODELS: &[Model] = &[
             "cancelled when served",
             "taken at once",
         ])
-        .bound(5),
+        .bound(4),
     Model::new("credit", "waiters_in_order", waiters_in_order)
         .goals(&["the newcomer was refused", "the newcomer came after all"])
         .bound(3),
