@@ -1,4 +1,5 @@
-//! Acknowledgements that the server is to confirm, when its word does not come, or when it never heard.
+//! Acknowledgements that cross what the server says: that it has them, when its word does not come or it never heard, and that it
+//! delivers again.
 
 use crate::setup::{bus, options};
 use anyhow::{Result, ensure};
@@ -31,6 +32,10 @@ struct Scene {
 
 impl Scene {
     async fn open(prefix: &str) -> Result<Self> {
+        Self::open_with(prefix, true).await
+    }
+
+    async fn open_with(prefix: &str, confirms: bool) -> Result<Self> {
         let broker = Broker::any().await?;
         let (proxy, outside) = (broker.proxy().await?, Outside::of(&broker).await?);
         let name = broker.fresh_name(prefix);
@@ -46,10 +51,11 @@ impl Scene {
         let (begun, ended) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let gate = Arc::new(Semaphore::new(0));
         let (begins, ends, waits) = (begun.clone(), ended.clone(), gate.clone());
-        let subscription = topic
-            .subscription(GROUP)
-            .confirm_acks()
-            .dedup(100)
+        let mut subscription = topic.subscription(GROUP);
+        if confirms {
+            subscription = subscription.confirm_acks().dedup(100);
+        }
+        let subscription = subscription
             .handler(move |_: Delivery<Bytes>| {
                 begins.fetch_add(1, Ordering::SeqCst);
                 let (ends, waits) = (ends.clone(), waits.clone());
@@ -212,5 +218,39 @@ async fn a_drain_that_loses_the_server_lists_what_is_not_confirmed() -> Result<(
     ensure!(!report.drained && report.left.len() == 1, "{report:?}");
     ensure!(report.left[0].position.offset == 1, "{report:?}");
     scene.proxy.set(Fault::Pass).await;
+    scene.end().await
+}
+
+/// Somebody gives the delivery back while its handler is at work, as a member does that has lost it and does not know, and the server
+/// makes it again. That comes when the handler has answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_while_the_server_made_it_again_is_not_handled_again() -> Result<()> {
+    let scene = Scene::open_with("crossed", false).await?;
+    let durable = || {
+        let (name, outside) = (&scene.name, &scene.outside);
+        outside.durable(name, name, GROUP, 0)
+    };
+    scene.proxy.set(Fault::HoldAnswers).await;
+    let nak = format!("$JS.ACK.{0}.{GROUP}~{0}~0.1.1.1.0.0", scene.name);
+    let context = scene.outside.jetstream.clone();
+    context.publish(nak, "-NAK".into()).await?;
+    until("the server has made it again", async || {
+        Ok(durable().await?.num_redelivered == 1)
+    })
+    .await?;
+    scene.gate.add_permits(100);
+    until("it is acknowledged", async || {
+        Ok(durable().await?.num_ack_pending == 0)
+    })
+    .await?;
+    scene.proxy.set(Fault::Pass).await;
+    // Of the same partition, so behind it.
+    let second = Bytes::from_static(b"twice");
+    scene.topic.publish(&second).key("k").await?;
+    until("the next one is done", async || {
+        Ok(scene.ended.load(Ordering::SeqCst) >= 2)
+    })
+    .await?;
+    ensure!(scene.begun() == 2, "{} handlers begun", scene.begun());
     scene.end().await
 }

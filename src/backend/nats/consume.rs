@@ -252,7 +252,7 @@ impl NatsConsumer {
         let sent = self.api.client.publish(reply, payload).await;
         sent.map_err(disconnected)?;
         if answer != Answer::InProgress {
-            self.partitions[at].out.remove(token.sequence);
+            self.partitions[at].answered(token.sequence, answer == Answer::Ack);
             self.unanswered -= 1;
             return Ok(Answered::Final);
         }

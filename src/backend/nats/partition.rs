@@ -16,6 +16,7 @@
 //! many are out, asks back what is not its own, and hands out nothing before all of it is here; then in the
 //! order of the stream.
 
+mod acked;
 mod confirm;
 mod in_order;
 mod place;
@@ -27,6 +28,7 @@ mod yields;
 pub(super) use reply::{REPLY, Reply};
 
 use super::durable::{Begin, Durable, Standing};
+use acked::Acked;
 use async_nats::{Message, Subject};
 use confirm::Unconfirmed;
 use in_order::InOrder;
@@ -61,6 +63,10 @@ pub(super) struct Partition {
     confirming: BTreeMap<u64, Unconfirmed>,
     /// Whether some of these may have to be acknowledged again.
     may_be_late: bool,
+    /// Acknowledged lately: what of it comes again is no handler's.
+    acked: Acked,
+    /// Where these are to be acknowledged again.
+    again: Vec<Subject>,
     /// Where to begin if the durable has to be made again and nothing is out.
     next: u64,
     /// The first sequence that another owner may have left, until that is here. Else the largest number.
@@ -181,6 +187,8 @@ impl Partition {
             out: InOrder::new(),
             confirming: BTreeMap::new(),
             may_be_late: false,
+            acked: Acked::default(),
+            again: Vec::new(),
             next: standing.floor + 1,
             left: u64::MAX,
             owed: 0,
@@ -204,7 +212,7 @@ impl Partition {
 
     /// Whether a delivery that came or went leaves something to do now. What only time brings is looked for now and then.
     pub(super) fn wants_attention(&self, pace: &Pace) -> bool {
-        let is_behind = self.may_be_late || !self.asks.is_empty();
+        let is_behind = self.may_be_late || !self.asks.is_empty() || !self.again.is_empty();
         self.phase != Phase::Open || self.owed <= self.batch(pace) / 2 || is_behind
     }
 
@@ -281,7 +289,8 @@ impl Partition {
             self.phase = Phase::Look { gathering: None };
         }
         // Its handler is at it: the second one would run beside the first.
-        if !self.out.contains(sequence) && !self.came_again(sequence, &fetched.reply) {
+        let is_at_work = self.out.contains(sequence) || self.came_again(sequence, &fetched.reply);
+        if !is_at_work && !self.was_acked(sequence, fetched.attempt, &fetched.reply) {
             self.hold_ready(sequence, fetched, now);
         }
         if let Phase::Gather { since, need } = self.phase
@@ -473,6 +482,8 @@ impl Partition {
         self.pin = None;
         self.epoch = epoch;
         self.ready.clear();
+        self.acked.clear();
+        self.again.clear();
         let confirming = std::mem::take(&mut self.confirming);
         let out = self.out.len();
         self.out.clear();

@@ -1,4 +1,4 @@
-//! Confirming: acknowledgements that the server is to answer, for whoever asked for that.
+//! Confirming: acknowledgements that the server is to answer, for whoever asked for that; and those that are to be said once more.
 //!
 //! Each is published with a reply subject in the inbox and nobody waits for it: the answer comes like a delivery. One that does not come
 //! is asked for again, after the request timeout or when the server delivers again what it should know to be
@@ -32,13 +32,27 @@ impl NatsConsumer {
         Ok(())
     }
 
-    /// Asks again for what was not confirmed in time.
+    /// Says once more what the server should know: what it has delivered again, and, where that is asked for, what it has not
+    /// confirmed in time.
     pub(super) async fn acknowledge_again(&mut self, at: usize) -> Result<(), Failure> {
+        self.say_again(at).await?;
         let late = self.partitions[at].late(self.now(), self.options.request_timeout);
         for (sequence, reply) in late {
             self.acknowledge(at, sequence, reply).await?;
         }
         self.partitions[at].looked_for_late();
+        Ok(())
+    }
+
+    /// Acknowledges what came again and was done. Dropped in the middle it goes on where it was.
+    pub(super) async fn say_again(&mut self, at: usize) -> Result<(), Failure> {
+        let partition = &mut self.partitions[at];
+        while let Some(reply) = partition.again() {
+            let ack = Bytes::from_static(b"+ACK");
+            let sent = self.api.client.publish(reply.clone(), ack).await;
+            sent.map_err(disconnected)?;
+            partition.said_again();
+        }
         Ok(())
     }
 

@@ -40,6 +40,9 @@ impl NatsConsumer {
         while let Some(message) = self.heard().await {
             self.take_last(message);
         }
+        for at in 0..self.partitions.len() {
+            self.say_again(at).await?;
+        }
         let client = &self.api.client;
         for partition in &self.partitions {
             for reply in partition.unanswered() {

@@ -121,7 +121,8 @@ impl NatsConsumer {
             return Ok(());
         };
         if fenced {
-            for reply in partition.unanswered() {
+            self.say_again(at).await?;
+            for reply in self.partitions[at].unanswered() {
                 let sent = self
                     .api
                     .client

@@ -15,7 +15,7 @@ pub(super) struct Unconfirmed {
 impl Partition {
     /// An acknowledgement is on its way.
     pub(in super::super) fn acknowledged(&mut self, sequence: u64, reply: Subject, now: Duration) {
-        self.out.remove(sequence);
+        self.answered(sequence, true);
         let sent = Some(now);
         self.confirming
             .insert(sequence, Unconfirmed { reply, sent });
