@@ -248,7 +248,7 @@ async fn what_was_acknowledged_while_the_server_made_it_again_is_not_handled_aga
     let second = Bytes::from_static(b"twice");
     scene.topic.publish(&second).key("k").await?;
     until("the next one is done", async || {
-        Ok(scene.ended.load(Ordering::SeqCst) >= 2)
+        Ok(durable().await?.ack_floor.stream_sequence == 2)
     })
     .await?;
     ensure!(scene.begun() == 2, "{} handlers begun", scene.begun());
