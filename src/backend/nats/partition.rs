@@ -8,7 +8,7 @@
 //!   │                     another owner      ▼ │                               ▼
 //!   │                                       Gather                            Look
 //!   ├── the pin went to another (423), or the durable is gone: Broken, then made again
-//!   └── we have too many: Open ──▶ Yield (its handlers end) ──▶ Leave (the pin goes back)
+//!   └── we have too many: Open ──▶ Yield (its handlers end) ──▶ Leave (the answers are known, the pin goes back)
 //! ```
 //!
 //! **Order across owners.** A durable hands out what is new before what an owner before us left
@@ -94,7 +94,7 @@ pub(super) struct Partition {
     pub(super) asks_not: bool,
     /// It is nobody's, and has something to deliver, all the same.
     is_needed: bool,
-    /// A reply subject of this durable, to ask back others.
+    /// A reply subject of this durable, to ask back others and to ask whether it has heard all.
     template: Option<Subject>,
     /// Where to ask back others, the next one last. Kept until it is done: whoever does it may be dropped in the middle.
     asks: Vec<String>,
@@ -115,9 +115,10 @@ pub(super) enum Phase {
     Open,
     /// It is given up: revoked, and not released yet.
     Yield,
-    /// It is released: the pin goes back, then what is here.
+    /// It is released: when the server knows every answer the pin goes back, then what is here.
     Leave {
         asked: Option<Duration>,
+        known: bool,
         fenced: bool,
     },
     Broken {

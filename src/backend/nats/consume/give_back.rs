@@ -6,6 +6,9 @@
 //! while the member leaves. So it asks something that the server refuses at once and in line behind the deliveries of that durable, the
 //! *fence*: when that is here, so is what was delivered before, with its pin.
 //!
+//! The server hears answers in one line and takes back pins in another. So, before a pin goes back, it is asked in the line of the
+//! answers for its *word* that it has heard them all: else the next owner would be given what was acknowledged just then.
+//!
 //! What is left is the time from the last fence to the end of listening, one way to the server: who is pinned by a delivery
 //! of just then leaves it to the ack wait.
 
@@ -14,7 +17,7 @@ use super::super::durable::{Durable, PRIORITY_GROUP};
 use super::super::partition::REPLY;
 use super::{NatsConsumer, disconnected};
 use crate::error::Failure;
-use async_nats::Message;
+use async_nats::{Message, Subject};
 use bytes::Bytes;
 use futures_core::Stream as _;
 use futures_util::future::join_all;
@@ -25,6 +28,7 @@ use std::pin::Pin;
 
 /// What the answers in the inbox are to.
 pub(super) const FENCE: &str = "fence";
+pub(super) const WORD: &str = "word";
 pub(super) const NAK: &[u8] = b"-NAK";
 /// No pull at all: the server says so, without looking at what waits.
 const NO_PULL: &[u8] = b"{";
@@ -35,6 +39,7 @@ impl NatsConsumer {
     /// Gives back the pins and everything that is out, in the order of the stream.
     pub(super) async fn give_back(&mut self) -> Result<(), Failure> {
         self.say_farewell().await;
+        self.await_word().await?;
         self.end_pulls().await?;
         self.inbox.drain().await.map_err(disconnected)?;
         while let Some(message) = self.heard().await {
@@ -85,6 +90,18 @@ impl NatsConsumer {
         !ours.is_empty()
     }
 
+    /// Has the server hear all that was said of deliveries.
+    async fn await_word(&mut self) -> Result<(), Failure> {
+        let mut awaited = BTreeSet::new();
+        for at in 0..self.partitions.len() {
+            self.say_again(at).await?;
+            if self.ask_word(at).await? {
+                awaited.insert(self.partitions[at].number);
+            }
+        }
+        self.await_answers(awaited, WORD).await
+    }
+
     /// Takes all that was delivered to us up to now.
     async fn await_fence(&mut self) -> Result<(), Failure> {
         let mut awaited = BTreeSet::new();
@@ -94,11 +111,16 @@ impl NatsConsumer {
                 awaited.insert(self.partitions[at].number);
             }
         }
+        self.await_answers(awaited, FENCE).await
+    }
+
+    /// Waits until each of these has answered, and takes what comes before.
+    async fn await_answers(&mut self, mut awaited: BTreeSet<u32>, of: &str) -> Result<(), Failure> {
         while !awaited.is_empty() {
             let Some(message) = self.heard().await else {
                 return Err(disconnected("the inbox is closed"));
             };
-            match self.fence_of(&message) {
+            match self.answers(&message, of) {
                 Some(number) => drop(awaited.remove(&number)),
                 None => self.take_last(message),
             }
@@ -111,19 +133,39 @@ impl NatsConsumer {
         let subject = self
             .api
             .subject(&format!("CONSUMER.MSG.NEXT.{stream}.{name}"));
-        let inbox = format!("{}{at}.{FENCE}", self.prefix);
         let no_pull = Bytes::from_static(NO_PULL);
-        let sent = self.api.client.publish_with_reply(subject, inbox, no_pull);
+        self.ask_for(at, FENCE, subject.into(), no_pull).await
+    }
+
+    /// Says whether there was anything to ask about.
+    pub(super) async fn ask_word(&mut self, at: usize) -> Result<bool, Failure> {
+        let Some(subject) = self.partitions[at].word() else {
+            return Ok(false);
+        };
+        let progress = Bytes::from_static(b"+WPI");
+        self.ask_for(at, WORD, subject, progress).await?;
+        Ok(true)
+    }
+
+    async fn ask_for(
+        &mut self,
+        at: usize,
+        of: &str,
+        subject: Subject,
+        body: Bytes,
+    ) -> Result<(), Failure> {
+        let inbox = format!("{}{at}.{of}", self.prefix);
+        let sent = self.api.client.publish_with_reply(subject, inbox, body);
         sent.await.map_err(disconnected)
     }
 
-    /// Which partition's fence a message is the answer to.
-    fn fence_of(&self, message: &Message) -> Option<u32> {
-        let (number, of) = message
+    /// Which partition's `of` a message is the answer to.
+    fn answers(&self, message: &Message, of: &str) -> Option<u32> {
+        let (number, to) = message
             .subject
             .strip_prefix(&*self.prefix)?
             .split_once('.')?;
-        (of == FENCE && message.reply.is_none()).then(|| number.parse().ok())?
+        (to == of && message.reply.is_none()).then(|| number.parse().ok())?
     }
 
     async fn heard(&mut self) -> Option<Message> {

@@ -1,7 +1,7 @@
 //! Sharing: members of a group hear of each other, and who has too many partitions gives some up.
 //!
 //! A partition is given up as one is that is taken away: it is revoked, its handlers end, and when the intake has released it the pin goes
-//! back behind a fence (see [`give_back`](super::give_back)) with all that was fetched. Nothing of it is begun here after the
+//! back, once the server knows every answer, behind a fence (see [`give_back`](super::give_back)) with all that was fetched. Nothing of it is begun here after the
 //! revocation, and nothing of it comes to another before.
 
 use super::super::durable::Durable;
@@ -113,11 +113,16 @@ impl NatsConsumer {
         }
     }
 
-    /// Goes on with leaving a partition: its pin, then the fence, then what is here.
+    /// Goes on with leaving a partition: the server's word, its pin, then the fence, then what is here.
     pub(super) async fn leave(&mut self, at: usize) -> Result<(), Failure> {
         let now = self.now();
         let partition = &self.partitions[at];
-        let Phase::Leave { asked, fenced } = partition.phase else {
+        let Phase::Leave {
+            asked,
+            known,
+            fenced,
+        } = partition.phase
+        else {
             return Ok(());
         };
         if fenced {
@@ -137,15 +142,35 @@ impl NatsConsumer {
             return Ok(());
         }
         // Dropped in the middle it begins again: what is given back is not given back twice.
-        if let Some(pin) = &partition.pin {
-            give_back::unpin(&self.api, &partition.durable, pin).await;
+        if known {
+            if let Some(pin) = &partition.pin {
+                give_back::unpin(&self.api, &partition.durable, pin).await;
+            }
+            self.ask_fence(at).await?;
+        } else {
+            self.say_again(at).await?;
+            self.ask_word(at).await?;
         }
-        self.ask_fence(at).await?;
         self.partitions[at].phase = Phase::Leave {
             asked: Some(now),
-            fenced: false,
+            known,
+            fenced,
         };
         Ok(())
+    }
+
+    /// The server has heard all that was said of deliveries of a partition that is left.
+    pub(super) fn take_word(&mut self, at: usize) {
+        if let Some(partition) = self.partitions.get_mut(at)
+            && let Phase::Leave {
+                asked,
+                known: known @ false,
+                ..
+            } = &mut partition.phase
+        {
+            (*known, *asked) = (true, None);
+            self.touched.insert(partition.number);
+        }
     }
 
     /// All that was delivered of a partition that is left is here.

@@ -3,7 +3,7 @@
 use super::super::names;
 use super::super::partition::{Fetched, Heard, Phase, REPLY, Reply};
 use super::confirm::ACK;
-use super::give_back::FENCE;
+use super::give_back::{FENCE, WORD};
 use super::{GIVEN_UP, NatsConsumer, REPAIR_EVERY};
 use async_nats::Message;
 use async_nats::header::HeaderName;
@@ -32,9 +32,10 @@ impl NatsConsumer {
                 self.take_confirmation(number, of, &message);
                 return;
             }
-            if of == FENCE {
-                self.take_fence(number);
-                return;
+            match of {
+                FENCE => return self.take_fence(number),
+                WORD => return self.take_word(number),
+                _ => {}
             }
             match of.parse() {
                 Ok(pull) => self.take_status(number, pull, &message, now),

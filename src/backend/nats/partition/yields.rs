@@ -1,8 +1,11 @@
 //! Yielding: a partition that is given up for another member.
 
-use super::{Partition, Phase};
+use super::{Partition, Phase, Reply};
 use async_nats::Subject;
 use std::collections::BTreeMap;
+
+/// No delivery has this sequence: what is said of it changes nothing. The server does not answer what is said of 0.
+const NOBODYS: u64 = i64::MAX as u64;
 
 impl Partition {
     /// Whether it counts as this member's.
@@ -23,8 +26,15 @@ impl Partition {
         self.forget_pulls();
         self.phase = Phase::Leave {
             asked: None,
+            known: self.template.is_none(),
             fenced: false,
         };
+    }
+
+    /// Where to ask whether the server has heard all that was said of deliveries; nowhere if there was none.
+    pub(in super::super) fn word(&self) -> Option<Subject> {
+        let template = self.template.as_deref().and_then(Reply::parse)?;
+        Some(template.for_other(NOBODYS, 0).into())
     }
 
     /// Where the answers go to all that is here or was handed out, in the order of the stream.
@@ -138,6 +148,19 @@ mod tests {
         // The pin is given back: the end of that pull is no news.
         let heard = partition.on_status(423, "Nats-Wrong-Pin-Id", 1, 3, at(15));
         assert_eq!(heard, Heard::Nothing);
+        // Before its pin goes back the server is asked whether it has heard every answer: of a delivery that there is none of.
+        let asks = Phase::Leave {
+            asked: None,
+            known: false,
+            fenced: false,
+        };
+        assert_eq!(partition.phase, asks);
+        let word = partition.word().expect("there were deliveries");
+        assert_eq!(&*word, "$JS.ACK.t.g~t~3.1.9223372036854775807.0.0.0");
+        let mut unused = probing();
+        assert!(unused.word().is_none());
+        unused.leave();
+        assert!(matches!(unused.phase, Phase::Leave { known: true, .. }));
         let back = partition.unanswered();
         let back: Vec<_> = back.iter().map(|reply| reply.split('.').nth(5)).collect();
         assert_eq!(back, [Some("1"), Some("2"), Some("3")]);
