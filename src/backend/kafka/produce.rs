@@ -38,6 +38,8 @@ const _: () = assert!(
 
 /// How long the thread waits for reports at a time. So long it may take to hear that it is to end.
 const POLL: Duration = Duration::from_millis(25);
+/// How long the client's threads are told not to linger, at a time.
+const PUSH: Duration = Duration::from_millis(2);
 /// Between two looks at a topic that the client does not see yet.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long reports of what was taken out of the queue may take to come.
@@ -67,12 +69,20 @@ pub(super) type Client = BaseProducer<Reports>;
 pub(super) struct Pipe {
     /// `None` once it has ended.
     client: Arc<ArcCell<Option<Client>>>,
-    /// Until when to flush, once it is told to end.
-    stop: Arc<Mutex<Option<Duration>>>,
+    told: Arc<Mutex<Told>>,
     host: Arc<dyn Host>,
     ended: Arc<Signal<()>>,
     waiting: Arc<Waiting>,
     pub(super) state: Arc<State>,
+}
+
+/// What the thread is told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    /// Nothing lingers any more.
+    flush: bool,
+    /// Until when to flush, and to end then.
+    until: Option<Duration>,
 }
 
 /// What the client says of itself.
@@ -113,7 +123,7 @@ impl Pipe {
         let client = Arc::new(Some(Client::from_config_and_context(&config, reports)?));
         let pipe = Self {
             client: Arc::new(ArcCell::new(client.clone())),
-            stop: Arc::default(),
+            told: Arc::default(),
             host: host.clone(),
             ended: Arc::new(Signal::new()),
             waiting: waiting.clone(),
@@ -122,7 +132,7 @@ impl Pipe {
         let thread = Taker {
             client,
             cell: pipe.client.clone(),
-            stop: pipe.stop.clone(),
+            told: pipe.told.clone(),
             waiting,
             host,
         };
@@ -232,11 +242,16 @@ impl Pipe {
         }
     }
 
+    /// Tells the thread that from here on nothing lingers.
+    pub(super) fn flush(&self) {
+        self.told.lock().flush = true;
+    }
+
     /// Tells the thread to flush for `limit` and to end.
     pub(super) fn stop(&self, limit: Duration) {
         let until = self.host.runtime().now() + limit;
-        let mut stop = self.stop.lock();
-        *stop = Some(stop.map_or(until, |told| told.min(until)));
+        let mut told = self.told.lock();
+        told.until = Some(told.until.map_or(until, |told| told.min(until)));
     }
 
     /// Waits until the thread and the client have ended.
@@ -288,7 +303,7 @@ impl Drop for Pipe {
 struct Taker {
     client: Arc<Option<Client>>,
     cell: Arc<ArcCell<Option<Client>>>,
-    stop: Arc<Mutex<Option<Duration>>>,
+    told: Arc<Mutex<Told>>,
     waiting: Arc<Waiting>,
     host: Arc<dyn Host>,
 }
@@ -301,12 +316,19 @@ impl Taker {
         let until = loop {
             client.poll(POLL);
             self.expire(client);
-            if let Some(until) = *self.stop.lock() {
+            let told = *self.told.lock();
+            if let Some(until) = told.until {
                 break until;
             }
+            if told.flush {
+                self.push(client);
+            }
         };
-        let left = until.saturating_sub(self.host.runtime().now());
-        if client.flush(left).is_err() {
+        while client.in_flight_count() > 0 && self.host.runtime().now() < until {
+            self.push(client);
+            client.poll(POLL);
+        }
+        if client.in_flight_count() > 0 {
             client.purge(PurgeConfig::default().queue().inflight());
             if let Err(error) = client.flush(PURGE_LIMIT) {
                 tracing::warn!(target: "clearway::kafka", %error, "reports have not come; their publishes end as unknown");
@@ -314,6 +336,15 @@ impl Taker {
         }
         self.cell.store(Arc::new(None));
         self.destroy();
+    }
+
+    /// Has the client's threads send what lingers. It does not linger while somebody flushes, and a flush over this interface ends at once: they
+    /// have to be at work in that moment. So it is asked again and again for a while, which takes no longer than a request.
+    fn push(&self, client: &Client) {
+        let until = self.host.runtime().now() + PUSH;
+        while client.in_flight_count() > 0 && self.host.runtime().now() < until {
+            let _still_some = client.flush(Duration::ZERO);
+        }
     }
 
     /// Settles what has waited long enough, and takes all out of the client when that is too much or too old.

@@ -73,7 +73,7 @@ impl Scene {
             match self.poller.turn() {
                 Turn::Busy => {}
                 Turn::Idle => thread::park_timeout(Duration::from_millis(5)),
-                Turn::Close(_) => unreachable!("nobody closes it"),
+                Turn::Close { .. } => unreachable!("nobody closes it"),
             }
         }
     }
