@@ -149,6 +149,9 @@ impl Bus {
     ///
     /// Every closer gets the same report, and the first one's limit counts. Dropping the future stops
     /// nothing: the close goes on. When it returns nothing of the bus runs any more.
+    ///
+    /// At the limit what is left is not acknowledged, and listed. Consumers, side by side, and then the connection have half a second each
+    /// at the least to say goodbye to the broker: so much longer it takes when the broker does not answer. Handlers that block their threads are waited for.
     pub async fn close(&self, limit: Duration) -> CloseReport {
         close::begin(self.core(), limit);
         self.core().closing.report.heard().await

@@ -11,20 +11,20 @@ use crate::protocol::sync::Mutex;
 use crate::publish::admission::closed_failure;
 use crate::runtime::timeout;
 use crate::signal::Signal;
-use crate::subscription::DrainReport;
+use crate::subscription::{DrainReport, GOODBYE};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the connection may take to end once nothing is in flight any more.
+/// How long the connection may take to end once nothing is in flight any more, if there is as long.
 const CONNECTION_CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// What a close did. The same for every closer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseReport {
-    /// Whether everything inside had its outcome before the deadline.
+    /// Whether everything inside had its outcome before the deadline, and none was `Unknown`.
     pub drained: bool,
     /// How long the close took.
     pub took: Duration,
@@ -40,9 +40,9 @@ pub struct CloseReport {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicReport {
-    /// Publishes that had their outcome between the close and the deadline.
+    /// Publishes that had their outcome between the close and the deadline, and the broker's word for it.
     pub drained: u64,
-    /// Publishes without an answer at the deadline: `Unknown`.
+    /// Publishes without an answer at the deadline, or in their own time before it: `Unknown`.
     pub unknown: u64,
     /// Publishes that had not been sent at the deadline: `Rejected`.
     pub unsent: u64,
@@ -65,6 +65,10 @@ impl Closing {
     fn begin(&self) -> bool {
         !std::mem::replace(&mut *self.begun.lock(), true)
     }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        *self.begun.lock()
+    }
 }
 
 /// Begins the close unless it has begun. Does not wait.
@@ -86,6 +90,10 @@ async fn run<B: Backend>(core: &Arc<Core<B>>, limit: Duration) {
     let begun = runtime.now();
     let deadline = begun + limit;
     let mut report = CloseReport::default();
+    if let Some(connection) = core.connection() {
+        // Before handlers are waited for: they may wait for what they publish.
+        connection.flush();
+    }
     for (control, left) in core.subscriptions.close_all(runtime, deadline).await {
         report.deliveries_left += left.left.len() as u64;
         if !left.drained || left.blocked {
@@ -104,9 +112,9 @@ async fn run<B: Backend>(core: &Arc<Core<B>>, limit: Duration) {
 
     core.stopped.say(());
     if let Some(last) = core.sessions.close() {
-        poll_fn(|cx| last.poll_unused(cx))
-            .await
-            .close(CONNECTION_CLOSE_LIMIT)
+        let last = poll_fn(|cx| last.poll_unused(cx)).await;
+        let left = deadline.saturating_sub(runtime.now());
+        last.close(left.clamp(GOODBYE, CONNECTION_CLOSE_LIMIT))
             .await;
     }
     core.tasks.close();
@@ -127,8 +135,11 @@ fn settle_rest<B: Backend>(core: &Arc<Core<B>>, report: &mut CloseReport) {
     let mut topics: Vec<_> = shared.topics.load().values().cloned().collect();
     topics.sort_by_key(|topic| topic.index);
     let name = |index: u32| topics[index as usize].name.clone();
-    for (index, count) in std::mem::take(&mut *shared.drained.lock()) {
-        report.topics.entry(name(index)).or_default().drained += count;
+    for (index, settled) in std::mem::take(&mut *shared.drained.lock()) {
+        let topic = report.topics.entry(name(index)).or_default();
+        topic.drained += settled.drained;
+        topic.unknown += settled.unknown;
+        report.drained &= settled.unknown == 0;
     }
     // What was never sent first: it is surely not stored.
     let failure = closed_failure();

@@ -5,7 +5,7 @@
 //! it through one owner whose drop begins the close, so nothing keeps an abandoned bus alive.
 
 use crate::backend::{Backend, Connection, Host, Outcome, Slot};
-use crate::close::Closing;
+use crate::close::{Closing, TopicReport};
 use crate::config::TopicConfig;
 use crate::consume::Subscriptions;
 use crate::ensure::Answer;
@@ -22,7 +22,7 @@ use crate::runtime::Runtime;
 use crate::settings::Settings;
 use crate::signal::Signal;
 use crate::topic::{TopicState, Topics};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -55,8 +55,8 @@ pub(crate) struct Shared<R> {
     pub(crate) lines: Lines<TopicState<R>>,
     pub(crate) board: Board,
     pub(crate) runtime: Arc<dyn Runtime>,
-    /// Outcomes since close began, by topic: what was drained.
-    pub(crate) drained: Mutex<std::collections::BTreeMap<u32, u64>>,
+    /// Outcomes since close began, by topic.
+    pub(crate) drained: Mutex<BTreeMap<u32, TopicReport>>,
     topics_max: usize,
     inbox: Mutex<Inbox<R>>,
 }
@@ -205,15 +205,21 @@ impl<R> Shared<R> {
 
     /// Settles a slot and sends on whoever waited behind it.
     pub(crate) fn settle_slot(&self, slot: Slot, outcome: Outcome) {
+        let is_unknown = matches!(outcome, Outcome::Unknown(_));
         if let Some(entry) = self.admission.settle(slot, outcome, self.runtime.now()) {
-            self.settled(slot, &entry);
+            self.settled(slot, &entry, is_unknown);
         }
     }
 
     /// What follows an outcome.
-    fn settled(&self, slot: Slot, entry: &Entry) {
+    fn settled(&self, slot: Slot, entry: &Entry, is_unknown: bool) {
         if self.admission.gate.is_shut() {
-            *self.drained.lock().entry(entry.topic).or_default() += 1;
+            let mut drained = self.drained.lock();
+            let topic = drained.entry(entry.topic).or_default();
+            *match is_unknown {
+                true => &mut topic.unknown,
+                false => &mut topic.drained,
+            } += 1;
         }
         if entry.marks & ORDERED != 0
             && let Some(next) = self.lines.leave(slot)

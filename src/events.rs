@@ -192,7 +192,11 @@ impl Board {
         let last = event == BusEvent::Closed;
         let open: Vec<_> = {
             let mut watchers = self.watchers.lock();
-            watchers.closed |= last;
+            if watchers.closed {
+                // What a client tells late. Nothing happens to a bus that is closed.
+                return;
+            }
+            watchers.closed = last;
             watchers.open.iter().filter_map(Weak::upgrade).collect()
         };
         for inbox in open {
@@ -241,5 +245,33 @@ impl futures_core::Stream for Events {
         cx: &mut Context<'_>,
     ) -> Poll<Option<BusEvent>> {
         Events::poll_next(&mut self, cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+
+    /// A client's thread that could not be ended in time may tell something late.
+    #[test]
+    fn nothing_happens_to_a_bus_that_is_closed() {
+        let (board, missing) = (Board::default(), |topic: &str| BusEvent::TopicMissing {
+            topic: topic.into(),
+        });
+        let mut events = board.watch();
+        for event in [missing("before"), BusEvent::Closed, missing("behind")] {
+            board.tell(event);
+        }
+        let mut told = || {
+            let mut now = Context::from_waker(Waker::noop());
+            match pin!(events.next()).poll(&mut now) {
+                Poll::Ready(event) => event,
+                Poll::Pending => panic!("it is closed"),
+            }
+        };
+        assert_eq!(told(), Some(missing("before")));
+        assert_eq!(told(), Some(BusEvent::Closed));
+        assert_eq!(told(), None);
     }
 }

@@ -1,5 +1,9 @@
 //! Subscription: topic, group and handler, until closed.
 
+mod registry;
+
+pub(crate) use registry::{Subscriptions, Unavailable};
+
 use crate::backend::Position;
 use crate::protocol::interest::{Interest, Waiter, Want};
 use crate::protocol::sync::Mutex;
@@ -15,6 +19,9 @@ use uuid::Uuid;
 
 /// How long a handler that was dropped may take to let go.
 pub(crate) const KILL_LIMIT: Duration = Duration::from_secs(1);
+
+/// So long a consumer or a connection has to say goodbye to its broker, at the least: also when the deadline of a close is over.
+pub(crate) const GOODBYE: Duration = Duration::from_millis(500);
 
 /// How long a subscription may take to end once its handlers were dropped.
 const END_LIMIT: Duration = Duration::from_secs(3);
@@ -143,22 +150,6 @@ pub struct LeftDelivery {
     pub id: Uuid,
 }
 
-/// The subscriptions of a bus: one for each topic and group.
-#[derive(Default)]
-pub(crate) struct Subscriptions(Mutex<Registry>);
-
-#[derive(Default)]
-struct Registry {
-    closed: bool,
-    open: BTreeMap<(Arc<str>, Arc<str>), Arc<Control>>,
-}
-
-/// Why a subscription cannot begin.
-pub(crate) enum Unavailable {
-    Closed,
-    Taken,
-}
-
 impl Subscription {
     /// The topic.
     pub fn topic(&self) -> &str {
@@ -283,6 +274,12 @@ impl Control {
         self.notes.lock().deadline
     }
 
+    /// How long the goodbye may take once it is to end.
+    pub(crate) fn left(&self, now: Duration) -> Duration {
+        let left = self.deadline().map(|deadline| deadline.saturating_sub(now));
+        left.unwrap_or_default().max(GOODBYE)
+    }
+
     /// All that is asked, if that has changed.
     pub(crate) fn asked(&self) -> Option<(u64, BTreeMap<Ask, Want>)> {
         let mut now = Context::from_waker(Waker::noop());
@@ -336,65 +333,25 @@ impl Control {
 
     async fn close(&self, runtime: &Arc<dyn Runtime>, deadline: Duration) -> DrainReport {
         self.stop(deadline);
-        let deadline = self.deadline().unwrap_or(deadline);
-        let left = deadline.saturating_sub(runtime.now());
-        if let Some(report) = timeout(runtime, left, self.ended.heard()).await {
-            return report;
+        self.end_in_time(runtime).await;
+        self.report(runtime).await
+    }
+
+    /// Waits for the end until the deadline, and has it end at once then.
+    async fn end_in_time(&self, runtime: &Arc<dyn Runtime>) {
+        let left = (self.deadline()).map(|deadline| deadline.saturating_sub(runtime.now()));
+        let ended = timeout(runtime, left.unwrap_or_default(), self.ended.heard()).await;
+        if ended.is_none() {
+            self.interest.want(Ask::Kill, Want::Active);
         }
-        self.interest.want(Ask::Kill, Want::Active);
+    }
+
+    /// How it ended, once it is told to end at once or has ended.
+    async fn report(&self, runtime: &Arc<dyn Runtime>) -> DrainReport {
         let report = timeout(runtime, END_LIMIT, self.ended.heard()).await;
         report.unwrap_or(DrainReport {
             blocked: true,
             ..DrainReport::default()
         })
-    }
-}
-
-impl Subscriptions {
-    /// Takes the place of (topic, group).
-    pub(crate) fn begin(&self, control: &Arc<Control>) -> Result<(), Unavailable> {
-        let mut registry = self.0.lock();
-        if registry.closed {
-            return Err(Unavailable::Closed);
-        }
-        let place = (control.topic.clone(), control.group.clone());
-        if registry.open.contains_key(&place) {
-            return Err(Unavailable::Taken);
-        }
-        registry.open.insert(place, control.clone());
-        Ok(())
-    }
-
-    /// Gives the place free, if it is still this subscription's.
-    pub(crate) fn end(&self, control: &Arc<Control>) {
-        let mut registry = self.0.lock();
-        let place = (control.topic.clone(), control.group.clone());
-        if registry
-            .open
-            .get(&place)
-            .is_some_and(|there| Arc::ptr_eq(there, control))
-        {
-            registry.open.remove(&place);
-        }
-    }
-
-    /// Stops all at once, waits for each until the deadline, and tells how each that had something left ended.
-    pub(crate) async fn close_all(
-        &self,
-        runtime: &Arc<dyn Runtime>,
-        deadline: Duration,
-    ) -> Vec<(Arc<Control>, DrainReport)> {
-        let open: Vec<_> = {
-            let mut registry = self.0.lock();
-            registry.closed = true;
-            registry.open.values().cloned().collect()
-        };
-        open.iter().for_each(|control| control.stop(deadline));
-        let mut reports = Vec::new();
-        for control in open {
-            let report = control.close(runtime, deadline).await;
-            reports.push((control, report));
-        }
-        reports
     }
 }

@@ -10,6 +10,7 @@ use crate::events::BusEvent;
 use crate::metrics::Counter;
 use crate::protocol::session::{Retired, Ticket};
 use crate::publish::dispatch;
+use crate::subscription::GOODBYE;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,10 +58,13 @@ async fn replace<B: Backend>(core: &Arc<Core<B>>, generation: u64, failure: Fail
                 generation: generation + 1,
                 attempts,
             });
+            if core.closing.has_begun() {
+                fresh.flush();
+            }
             retire(core, retired, &fresh).await;
         }
         // Closed meanwhile: a session that nobody will ever use.
-        Err(unused) => unused.close(Duration::ZERO).await,
+        Err(unused) => unused.close(GOODBYE).await,
     }
 }
 

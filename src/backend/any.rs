@@ -126,6 +126,10 @@ macro_rules! any {
                 }
             }
 
+            fn flush(&self) {
+                match self { $(#[cfg($($when)*)] Self::$variant(inner) => inner.flush()),* }
+            }
+
             async fn close(&self, limit: Duration) {
                 match self { $(#[cfg($($when)*)] Self::$variant(inner) => inner.close(limit).await),* }
             }
@@ -180,8 +184,8 @@ macro_rules! any {
                 match self { $(#[cfg($($when)*)] Self::$variant(inner) => inner.progress_every()),* }
             }
 
-            async fn close(self) {
-                match self { $(#[cfg($($when)*)] Self::$variant(inner) => inner.close().await),* }
+            async fn close(self, limit: Duration) {
+                match self { $(#[cfg($($when)*)] Self::$variant(inner) => inner.close(limit).await),* }
             }
         }
     };

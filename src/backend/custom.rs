@@ -73,6 +73,7 @@ trait AnyConnection: Send + Sync {
     fn ping(&self) -> Boxed<'_, Result<(), Failure>>;
     fn numbers(&self) -> Option<ClientNumbers>;
     fn take_over<'a>(&'a self, lost: &'a CustomConnection) -> Boxed<'a, ()>;
+    fn flush(&self);
     fn close(&self, limit: Duration) -> Boxed<'_, ()>;
     fn as_any(&self) -> &dyn Any;
 }
@@ -94,7 +95,7 @@ trait AnyConsumer: Send {
     fn lag(&mut self) -> Boxed<'_, Result<Vec<(u32, u64)>, Failure>>;
     fn progress_every(&self) -> Option<Duration>;
     fn sure_until(&self) -> Option<Duration>;
-    fn close(self: Box<Self>) -> Boxed<'static, ()>;
+    fn close(self: Box<Self>, limit: Duration) -> Boxed<'static, ()>;
 }
 
 impl<B: Backend> AnyBackend for B {
@@ -174,6 +175,10 @@ impl<C: Connection> AnyConnection for C {
         })
     }
 
+    fn flush(&self) {
+        Connection::flush(self);
+    }
+
     fn close(&self, limit: Duration) -> Boxed<'_, ()> {
         Box::pin(Connection::close(self, limit))
     }
@@ -237,8 +242,8 @@ impl<C: Consumer> AnyConsumer for C {
         Consumer::sure_until(self)
     }
 
-    fn close(self: Box<Self>) -> Boxed<'static, ()> {
-        Box::pin(Consumer::close(*self))
+    fn close(self: Box<Self>, limit: Duration) -> Boxed<'static, ()> {
+        Box::pin(Consumer::close(*self, limit))
     }
 }
 
@@ -298,6 +303,10 @@ impl Connection for CustomConnection {
         self.0.take_over(lost).await;
     }
 
+    fn flush(&self) {
+        self.0.flush();
+    }
+
     async fn close(&self, limit: Duration) {
         self.0.close(limit).await;
     }
@@ -340,7 +349,7 @@ impl Consumer for CustomConsumer {
         self.0.sure_until()
     }
 
-    async fn close(self) {
-        self.0.close().await;
+    async fn close(self, limit: Duration) {
+        self.0.close(limit).await;
     }
 }

@@ -107,8 +107,12 @@ pub trait Connection: Send + Sync + 'static {
     /// again under the same ids, or settles it.
     fn take_over(&self, lost: &Self) -> impl Future<Output = ()> + Send;
 
-    /// Ends the connection: what is in flight is flushed until `limit`, then left to the bus.
-    /// When it returns nothing of the connection runs any more.
+    /// The bus closes: what waits for others to be sent with is sent, and from here on nothing waits so. Does not wait itself; nothing to
+    /// do where nothing is held back.
+    fn flush(&self) {}
+
+    /// Ends the connection, within `limit`: what is in flight is flushed for a part of it, then left to the bus. When it returns nothing of the
+    /// connection runs any more, but for threads of a client that cannot be ended in time: these touch nothing of the bus's from then on.
     fn close(&self, limit: Duration) -> impl Future<Output = ()> + Send;
 }
 
@@ -160,8 +164,9 @@ pub trait Consumer: Send + 'static {
     /// Asked for after whatever has happened. `None`: the broker takes nothing away without our word.
     fn sure_until(&self) -> Option<Duration>;
 
-    /// Ends it: what was fetched and not answered goes back to the broker.
-    fn close(self) -> impl Future<Output = ()> + Send;
+    /// Ends it, within `limit`: what was fetched and not answered goes back to the broker. What is not done by then is left to the time after which
+    /// the broker gives it to others. Dropped, it is left at once.
+    fn close(self, limit: Duration) -> impl Future<Output = ()> + Send;
 }
 
 /// What a consumer hears.

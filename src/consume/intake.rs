@@ -204,7 +204,7 @@ impl Intake {
                 End::Lost(failure) => {
                     self.lose();
                     if let Some(lost) = consumer.take() {
-                        lost.close().await;
+                        self.part_with(lost).await;
                     }
                     consumer = self.again(failure).await;
                     if consumer.is_some() {
@@ -216,7 +216,9 @@ impl Intake {
         }
         let report = self.end(&mut consumer).await;
         if let Some(consumer) = consumer {
-            consumer.close().await;
+            let runtime = &self.core.shared.runtime;
+            let left = self.control.left(runtime.now());
+            timeout(runtime, left, consumer.close(left)).await;
         }
         // First the place: who hears of the end may take it.
         self.core.subscriptions.end(&self.control);

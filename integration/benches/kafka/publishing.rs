@@ -49,7 +49,8 @@ impl Sides {
         let config = client::producing(broker.bootstrap(), LINGER_MS);
         // Its batching is as it is unless something else is said: `LINGER_MS` is that.
         let bus = Bus::builder().backend(Kafka::new(Options::from_url(&broker.url())?));
-        // Credit that lies with another thread is not there for this one: a little more than the window.
+        // More than the window: a receipt is told before its credit is given back, a moment later and by the client's thread. Who publishes again at once
+        // upon it, with `enqueue`, which waits for nothing, finds one too few now and then. Awaited, it would be waited for.
         let bus = bus.in_flight(2 * WINDOW as u64, 64 << 20);
         Ok(Self {
             outside: KafkaOutside::of(&broker)?,

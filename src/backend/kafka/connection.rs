@@ -22,8 +22,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a client that was told to end may take to, beyond the limit of `close`.
-const GRACE: Duration = Duration::from_secs(2);
 /// What is asked for when only the answer counts. Asking makes no topic.
 const PING: &str = "clearway.ping";
 
@@ -123,10 +121,15 @@ impl backend::Connection for KafkaConnection {
         }
     }
 
+    fn flush(&self) {
+        self.pipe.flush();
+    }
+
     async fn close(&self, limit: Duration) {
         let runtime = self.host.runtime();
         self.closed.say(());
-        self.pipe.stop(limit);
+        // The rest is for its end.
+        self.pipe.stop(limit / 2);
         let ended = async {
             self.pipe.ended().await;
             let (admin, ends) = (self.admin.lock().take(), self.ends.clone());
@@ -139,7 +142,8 @@ impl backend::Connection for KafkaConnection {
             };
             let _ = threads::off("clearway-kafka-end", end).await;
         };
-        if timeout(runtime, limit + GRACE, ended).await.is_none() {
+        if timeout(runtime, limit, ended).await.is_none() {
+            // Its threads end by themselves. What they settle is settled already.
             tracing::warn!(
                 backend = NAME,
                 generation = self.generation,

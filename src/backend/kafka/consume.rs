@@ -28,7 +28,7 @@ use std::time::Duration;
 /// The thread hears of what was taken in portions of so many, or so many bytes.
 const TOOK: usize = 64;
 const TOOK_BYTES: usize = 64 << 10;
-/// How long a consumer may take to commit for the last time and to leave its group.
+/// How long a consumer may take to commit for the last time and to leave its group, if it has as long.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// Between a commit that failed and the next try, where confirmations are waited for.
 const CONFIRM_AGAIN: Duration = Duration::from_millis(100);
@@ -89,8 +89,12 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        self.wire.let_go.say(());
         // The first one counts.
-        self.order(Order::Close(Vec::new()));
+        self.order(Order::Close {
+            commits: Vec::new(),
+            until: Duration::ZERO,
+        });
     }
 }
 
@@ -305,7 +309,9 @@ impl Consumer for KafkaConsumer {
         Some(self.handle.wire.sure_until())
     }
 
-    async fn close(mut self) {
+    async fn close(mut self, limit: Duration) {
+        let limit = limit.min(CLOSE_LIMIT);
+        let until = self.now() + limit;
         self.hear();
         let partitions = self.partitions.iter();
         let commits = partitions.filter_map(|(partition, progress)| {
@@ -317,13 +323,11 @@ impl Consumer for KafkaConsumer {
             })
         });
         let commits = commits.collect();
-        self.handle.order(Order::Close(commits));
+        self.handle.order(Order::Close { commits, until });
         let runtime = self.host.runtime().clone();
         let ended = self.handle.wire.ended.clone();
-        if timeout(&runtime, CLOSE_LIMIT, ended.heard())
-            .await
-            .is_none()
-        {
+        if timeout(&runtime, limit, ended.heard()).await.is_none() {
+            // Its thread ends by itself. It has the client, and nothing of ours to tell anybody.
             let (topic, group) = (&self.request.topic.name, &self.request.group);
             tracing::warn!(%topic, %group, "the Kafka consumer has not left its group yet");
         }

@@ -41,7 +41,14 @@
 //! A broker that comes up, or makes a group's coordinator, refuses for a moment. That is no answer: who subscribes asks again for
 //! [`Options::request_timeout`], and who ensures a topic for [`ensure_timeout`](crate::BusBuilder::ensure_timeout).
 //!
-//! Beyond the limit of a close a consumer whose broker is gone takes up to 5 s: it tries to commit, and to leave its group.
+//! # Closing
+//!
+//! What lingers ([`Options::batching`], `linger.ms`) is sent at once when the bus closes, and what handlers publish meanwhile does not linger.
+//!
+//! A consumer has what is left of the limit, at most 5 s and half a second at the least, to commit for the last time and to leave its group; then the
+//! connection has as much, at most 2 s, to end. What a broker that does not answer has not taken by then is not committed, and comes again. A thread of the client that cannot
+//! be ended by then is let go: it ends by itself, when its requests have timed out, some seconds later. It calls nothing of yours and tells the bus
+//! nothing.
 //!
 //! # Headers of others
 //!

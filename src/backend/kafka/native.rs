@@ -191,6 +191,8 @@ pub(super) fn producer(options: &Options, slots: usize) -> ClientConfig {
 /// For whoever asks about topics and makes them, or asks where their logs end.
 pub(super) fn admin(options: &Options) -> ClientConfig {
     let mut config = native(options, common(options));
+    // It sends none. But with the client's default it would make no topic to ask about where the user's `linger.ms` is longer than that.
+    config.set("message.timeout.ms", "0");
     // Nobody reads the queue of this client's log; what it would say is in its answers.
     config.set_log_level(RDKafkaLogLevel::Emerg);
     config

@@ -6,6 +6,8 @@
 //!
 //! The client has no time limit of its own ([`waiting`](super::waiting)): the thread settles what has waited long enough.
 
+mod taker;
+
 use super::codes;
 use super::headers;
 use super::log::{self, Trouble};
@@ -13,7 +15,7 @@ use super::native;
 use super::options::Options;
 use super::threads::{self, Ends};
 use super::waiting::{Most, Waiting};
-use crate::backend::{self, Host, Outcome, Slot, partition_of};
+use crate::backend::{self, Host, Slot, partition_of};
 use crate::config::Durability;
 use crate::envelope::Envelope;
 use crate::error::{Failure, FailureKind};
@@ -29,6 +31,7 @@ use rdkafka::{ClientContext, Statistics};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+use taker::Taker;
 
 /// The client's opaque is as wide as a pointer, and a slot is 64 bits.
 const _: () = assert!(
@@ -36,12 +39,8 @@ const _: () = assert!(
     "the Kafka backend needs a 64-bit machine"
 );
 
-/// How long the thread waits for reports at a time. So long it may take to hear that it is to end.
-const POLL: Duration = Duration::from_millis(25);
 /// Between two looks at a topic that the client does not see yet.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How long reports of what was taken out of the queue may take to come.
-const PURGE_LIMIT: Duration = Duration::from_millis(500);
 
 /// How to produce to an ensured topic.
 #[derive(Clone, Debug)]
@@ -67,12 +66,20 @@ pub(super) type Client = BaseProducer<Reports>;
 pub(super) struct Pipe {
     /// `None` once it has ended.
     client: Arc<ArcCell<Option<Client>>>,
-    /// Until when to flush, once it is told to end.
-    stop: Arc<Mutex<Option<Duration>>>,
+    told: Arc<Mutex<Told>>,
     host: Arc<dyn Host>,
     ended: Arc<Signal<()>>,
     waiting: Arc<Waiting>,
     pub(super) state: Arc<State>,
+}
+
+/// What the thread is told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    /// Nothing lingers any more.
+    flush: bool,
+    /// Until when to flush, and to end then.
+    until: Option<Duration>,
 }
 
 /// What the client says of itself.
@@ -113,7 +120,7 @@ impl Pipe {
         let client = Arc::new(Some(Client::from_config_and_context(&config, reports)?));
         let pipe = Self {
             client: Arc::new(ArcCell::new(client.clone())),
-            stop: Arc::default(),
+            told: Arc::default(),
             host: host.clone(),
             ended: Arc::new(Signal::new()),
             waiting: waiting.clone(),
@@ -122,7 +129,7 @@ impl Pipe {
         let thread = Taker {
             client,
             cell: pipe.client.clone(),
-            stop: pipe.stop.clone(),
+            told: pipe.told.clone(),
             waiting,
             host,
         };
@@ -232,11 +239,16 @@ impl Pipe {
         }
     }
 
+    /// Tells the thread that from here on nothing lingers.
+    pub(super) fn flush(&self) {
+        self.told.lock().flush = true;
+    }
+
     /// Tells the thread to flush for `limit` and to end.
     pub(super) fn stop(&self, limit: Duration) {
         let until = self.host.runtime().now() + limit;
-        let mut stop = self.stop.lock();
-        *stop = Some(stop.map_or(until, |told| told.min(until)));
+        let mut told = self.told.lock();
+        told.until = Some(told.until.map_or(until, |told| told.min(until)));
     }
 
     /// Waits until the thread and the client have ended.
@@ -281,63 +293,6 @@ impl Drop for Pipe {
     /// Without `close` it ends all the same, with nothing flushed.
     fn drop(&mut self) {
         self.stop(Duration::ZERO);
-    }
-}
-
-/// The thread that takes reports.
-struct Taker {
-    client: Arc<Option<Client>>,
-    cell: Arc<ArcCell<Option<Client>>>,
-    stop: Arc<Mutex<Option<Duration>>>,
-    waiting: Arc<Waiting>,
-    host: Arc<dyn Host>,
-}
-
-impl Taker {
-    fn run(self) {
-        let Some(client) = self.client.as_ref() else {
-            return;
-        };
-        let until = loop {
-            client.poll(POLL);
-            self.expire(client);
-            if let Some(until) = *self.stop.lock() {
-                break until;
-            }
-        };
-        let left = until.saturating_sub(self.host.runtime().now());
-        if client.flush(left).is_err() {
-            client.purge(PurgeConfig::default().queue().inflight());
-            if let Err(error) = client.flush(PURGE_LIMIT) {
-                tracing::warn!(target: "clearway::kafka", %error, "reports have not come; their publishes end as unknown");
-            }
-        }
-        self.cell.store(Arc::new(None));
-        self.destroy();
-    }
-
-    /// Settles what has waited long enough, and takes all out of the client when that is too much or too old.
-    fn expire(&self, client: &Client) {
-        let now = self.host.runtime().now();
-        while let Some(slot) = self.waiting.expire(now) {
-            let failure = codes::failure_of(Code::MessageTimedOut);
-            self.host.settle(slot, Outcome::Unknown(failure));
-        }
-        if self.waiting.is_too_late(now) {
-            tracing::warn!(target: "clearway::kafka", "what was not acknowledged for long is taken back, and all that is under way with it");
-            client.purge(PurgeConfig::default().queue().inflight());
-        }
-    }
-
-    /// Ends the client here, where it may block: a publisher that is still in `produce` has it for a moment.
-    fn destroy(mut self) {
-        for _ in 0..1000 {
-            match Arc::try_unwrap(self.client) {
-                Ok(client) => return drop(client),
-                Err(shared) => self.client = shared,
-            }
-            thread::park_timeout(Duration::from_millis(1));
-        }
     }
 }
 

@@ -248,7 +248,7 @@ impl Consumer for MemoryConsumer {
         None
     }
 
-    async fn close(self) {
+    async fn close(self, _: Duration) {
         // Leaving the group is in `drop`, so that a consumer that is only dropped leaves as well.
     }
 }

@@ -22,9 +22,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a client that was told to end may take to, beyond the limit of `close`.
-const GRACE: Duration = Duration::from_millis(500);
-
 /// A connection to NATS.
 pub struct NatsConnection {
     pub(super) host: Arc<dyn Host>,
@@ -139,9 +136,11 @@ impl backend::Connection for NatsConnection {
 
     async fn close(&self, limit: Duration) {
         let runtime = self.host.runtime();
-        let began = runtime.now();
-        self.pipe.order(Order::Stop(limit));
-        timeout(runtime, limit + GRACE, self.pipe.ended.wait()).await;
+        let until = runtime.now() + limit;
+        let left = || until.saturating_sub(runtime.now());
+        // The rest is for its end.
+        self.pipe.order(Order::Stop(limit / 2));
+        timeout(runtime, left(), self.pipe.ended.wait()).await;
         let Some(api) = self.api.lock().take() else {
             return;
         };
@@ -151,8 +150,7 @@ impl backend::Connection for NatsConnection {
             drop(api);
             self.client_gone.wait().await;
         };
-        let left = limit.saturating_sub(runtime.now() - began);
-        if timeout(runtime, left + GRACE, end).await.is_none() {
+        if timeout(runtime, left(), end).await.is_none() {
             // Its socket takes nothing: the client notices when its pings stay unanswered.
             tracing::warn!(
                 generation = self.generation,

@@ -306,11 +306,11 @@ impl Consumer for NatsConsumer {
         Some(self.options.ack_wait / 2)
     }
 
-    async fn close(mut self) {
+    async fn close(mut self, limit: Duration) {
         let runtime = self.host.runtime().clone();
         self.remember_places();
         // When the connection is lost there is nothing to give back to: the ack wait does it.
-        let _ = timeout(&runtime, CLOSE_LIMIT, self.give_back()).await;
+        let _ = timeout(&runtime, limit.min(CLOSE_LIMIT), self.give_back()).await;
     }
 }
 

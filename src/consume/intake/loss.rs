@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// How long a consumer that failed may take to end, if nobody closes the subscription.
+const LOST_LIMIT: Duration = Duration::from_secs(5);
+
 impl Intake {
     /// All that was taken over a consumer is void without it.
     pub(super) fn lose(&mut self) {
@@ -50,6 +53,20 @@ impl Intake {
             }
         }
         Ok(())
+    }
+
+    /// Ends a consumer that failed. When the subscription is to end meanwhile it has as long as one that has not failed.
+    pub(super) async fn part_with(&mut self, lost: AnyConsumer) {
+        let mut ending = pin!(lost.close(LOST_LIMIT));
+        while self.unless_asked(ending.as_mut()).await.is_none() {
+            self.apply(&mut None).await;
+            if self.want.is_none() || self.killed {
+                let runtime = &self.core.shared.runtime;
+                let left = self.control.left(runtime.now());
+                timeout(runtime, left, ending.as_mut()).await;
+                return;
+            }
+        }
     }
 
     /// A new consumer in the place of one that failed, or `None` when there is to be no other.

@@ -41,7 +41,12 @@ pub(super) const FACADE: &[(&str, &[&str], &str)] = &[
     (
         "src/subscription.rs",
         &["Mutex"],
-        "the open subscriptions; what one says of itself",
+        "what a subscription says of itself",
+    ),
+    (
+        "src/subscription/registry.rs",
+        &["Mutex"],
+        "the open subscriptions",
     ),
     (
         "src/topic.rs",
@@ -102,6 +107,11 @@ pub(super) const FACADE: &[(&str, &[&str], &str)] = &[
         "src/backend/kafka/produce.rs",
         &["ArcCell", "Mutex"],
         "the client, until it has ended; when to end, and what it says of itself",
+    ),
+    (
+        "src/backend/kafka/produce/taker.rs",
+        &["ArcCell", "Mutex"],
+        "the same, from the thread that takes reports",
     ),
     (
         "src/backend/kafka/threads.rs",

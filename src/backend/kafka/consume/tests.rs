@@ -113,7 +113,7 @@ impl Scene {
             match order {
                 Order::Commit(commits) => told.extend(commits.iter().map(|commit| commit.offset)),
                 Order::HandOver { commit, .. } => handed.push(commit),
-                Order::Took { .. } | Order::Close(_) => {}
+                Order::Took { .. } | Order::Close { .. } => {}
             }
         }
         (told, handed)

@@ -71,7 +71,7 @@ impl Poller {
         let sent = self.consumer.commit(&list, CommitMode::Async);
         drop(list);
         sent.map_err(|error| codes::failure(&error))?;
-        begin::committed(&self.consumer, &self.topic, numbers, LIMIT)
+        begin::committed(&self.consumer, &self.topic, numbers, self.answer_limit())
     }
 
     fn places_list(&self, places: &BTreeMap<i32, i64>) -> TopicPartitionList {
@@ -102,6 +102,12 @@ impl Poller {
             tracing::warn!(topic = %self.topic, %failure, ?failed, "a commit has failed");
             self.wire.tell(News::CommitFailed { partitions: failed });
         }
+    }
+
+    /// How long the broker may take to say what the group has.
+    pub(super) fn answer_limit(&self) -> Duration {
+        let left = |until: Duration| until.saturating_sub(self.now());
+        self.until.map_or(LIMIT, |until| LIMIT.min(left(until)))
     }
 
     /// Whether it is of an epoch that is not over.

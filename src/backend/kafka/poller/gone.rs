@@ -12,15 +12,11 @@
 use super::{Assigned, News, Owned, Poller, begin};
 use crate::error::{Failure, FailureKind};
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-/// How long the broker may take to say what the group has.
-const LIMIT: Duration = Duration::from_secs(1);
 
 impl Poller {
     /// The topic is not there: the bus is to make sure of it, by its policy.
     pub(super) fn miss(&mut self) {
-        if !std::mem::replace(&mut self.gone, true) {
+        if !std::mem::replace(&mut self.gone, true) && !self.is_let_go() {
             self.host.topic_missing(&self.topic);
         }
     }
@@ -31,7 +27,8 @@ impl Poller {
         if self.gone {
             return Err(no_topic("the topic was deleted"));
         }
-        let has = begin::committed(&self.consumer, &self.topic, partitions, LIMIT)?;
+        let limit = self.answer_limit();
+        let has = begin::committed(&self.consumer, &self.topic, partitions, limit)?;
         let mut known = partitions.iter().filter(|at| self.committed.contains(at));
         if known.all(|at| has.contains_key(at)) {
             return Ok(has);

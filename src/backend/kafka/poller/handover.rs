@@ -90,7 +90,7 @@ impl Poller {
         reason: &str,
     ) {
         let partitions: Vec<_> = partitions.into_iter().map(|at| *at as u32).collect();
-        if partitions.is_empty() {
+        if partitions.is_empty() || self.is_let_go() {
             return;
         }
         tracing::warn!(topic = %self.topic, ?partitions, reason, "lost: what was handled and not committed comes again");

@@ -3,6 +3,8 @@
 //! compaction, no quotas and no logins; and no member is put out but for its silence. What needs these is with the tests against a real
 //! broker.
 
+mod let_go;
+
 use super::*;
 use crate::backend::kafka::options::Rebalancing;
 use crate::backend::kafka::witness::Witness;
@@ -73,7 +75,7 @@ impl Scene {
             match self.poller.turn() {
                 Turn::Busy => {}
                 Turn::Idle => thread::park_timeout(Duration::from_millis(5)),
-                Turn::Close(_) => unreachable!("nobody closes it"),
+                Turn::Close { .. } => unreachable!("nobody closes it"),
             }
         }
     }

@@ -100,6 +100,8 @@ struct Poller {
     failed: bool,
     /// The topic was not there: nothing is committed any more.
     gone: bool,
+    /// Until when the last commit is tried, once it is to end.
+    until: Option<Duration>,
     sure: Sure,
     /// Whose marks these are.
     member: u64,
@@ -110,7 +112,10 @@ enum Turn {
     Busy,
     /// There was nothing to do.
     Idle,
-    Close(Vec<Commit>),
+    Close {
+        commits: Vec<Commit>,
+        until: Duration,
+    },
 }
 
 /// A partition that is ours.
@@ -189,6 +194,7 @@ impl Start {
             last: 0,
             failed: false,
             gone: false,
+            until: None,
         })
     }
 }
@@ -199,7 +205,7 @@ impl Poller {
             match self.turn() {
                 Turn::Busy => {}
                 Turn::Idle => thread::park_timeout(LOOK_EVERY),
-                Turn::Close(commits) => return self.close(&commits),
+                Turn::Close { commits, until } => return self.close(&commits, until),
             }
         }
     }
@@ -210,8 +216,8 @@ impl Poller {
         let begun = self.now();
         while let Some(order) = self.wire.orders.pop() {
             turn = Turn::Busy;
-            if let Order::Close(commits) = order {
-                return Turn::Close(commits);
+            if let Order::Close { commits, until } = order {
+                return Turn::Close { commits, until };
             }
             self.obey(order);
         }
@@ -232,6 +238,11 @@ impl Poller {
         turn
     }
 
+    /// Nobody waits for this thread any more: the bus may be closed, and hears nothing of it.
+    fn is_let_go(&self) -> bool {
+        self.wire.let_go.said().is_some()
+    }
+
     fn now(&self) -> Duration {
         self.host.runtime().now()
     }
@@ -248,7 +259,7 @@ impl Poller {
                 epoch,
                 commit,
             } => self.release(partition as i32, epoch, commit),
-            Order::Close(_) => unreachable!("it ends the loop"),
+            Order::Close { .. } => unreachable!("it ends the loop"),
         }
     }
 

@@ -19,6 +19,8 @@ pub(in super::super) struct Wire {
     pub(in super::super) orders: SegQueue<Order>,
     pub(in super::super) task: AtomicWaker,
     pub(in super::super) ended: Arc<Signal<()>>,
+    /// Nobody reads what the thread tells, nor waits for its end.
+    pub(in super::super) let_go: Signal<()>,
     /// Until when what was delivered is surely ours, in nanoseconds of the runtime's clock.
     sure_until: Noted,
 }
@@ -85,8 +87,11 @@ pub(in super::super) enum Order {
         epoch: u64,
         commit: Option<u64>,
     },
-    /// Commit these, leave the group and end.
-    Close(Vec<Commit>),
+    /// Commit these until then, leave the group and end.
+    Close {
+        commits: Vec<Commit>,
+        until: Duration,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -111,6 +116,7 @@ impl Wire {
             orders: SegQueue::new(),
             task: AtomicWaker::new(),
             ended: Arc::new(Signal::new()),
+            let_go: Signal::new(),
             sure_until: Noted::default(),
         }
     }

@@ -366,7 +366,7 @@ impl Consumer for SimConsumer {
         Some(self.client.state().sure_until)
     }
 
-    async fn close(mut self) {
+    async fn close(mut self, limit: Duration) {
         self.hear();
         let partitions = self.partitions.iter();
         let commits = partitions.filter_map(|(partition, progress)| {
@@ -387,7 +387,7 @@ impl Consumer for SimConsumer {
                 false => Poll::Pending,
             }
         });
-        let _ = client.net.within(CLOSE_LIMIT, ended).await;
+        let _ = client.net.within(limit.min(CLOSE_LIMIT), ended).await;
     }
 }
 

@@ -105,7 +105,7 @@ impl Consumer for JetConsumer {
         Some(self.sure + PIN_WAIT / 2)
     }
 
-    async fn close(self) {
+    async fn close(self, _: Duration) {
         // Leaving the group is in `drop`, so that a consumer that is only dropped leaves as well.
     }
 }
