@@ -15,7 +15,8 @@
 //! | `poll-skip` | an owner goes past an envelope that is known to be there and not done |
 //! | `order` | a key, or a partition, is out of order: stored, delivered, in one owner's hands, or while an attempt of what is in front of it is due |
 //! | `overlap` | two handlers of a key, or of a partition, are at work at the same time |
-//! | `after-close` | anything happens after a close returned, or to a subscription after it ended |
+//! | `after-close` | anything happens after a close returned, or to a subscription after it ended; or a bus that closes takes what is published meanwhile |
+//! | `close-report` | a close says that all was drained and gave publishes up, or gave them up before its time, or left deliveries that nobody lists |
 //! | `left-out` | a subscription ended with something begun that it neither settled nor listed |
 //! | `stuck` | a group has caught up, and never did what it was given |
 //! | `commit` | a commit is past what is not done, or goes back |
@@ -42,6 +43,7 @@
 //! answer, a redelivery the broker owns up to, a nack, another owner of the partition. That a
 //! fault was going on excuses nothing.
 
+mod answer;
 mod close;
 mod commit;
 mod committed;
@@ -88,6 +90,7 @@ pub fn history(history: &History) -> Verdict {
     order::check(&index, &mut findings);
     overlap::check(&index, &mut findings);
     close::check(&index, &mut findings);
+    answer::check(&index, &mut findings);
     left::check(&index, &mut findings);
     commit::check(&index, &mut findings);
     epoch::check(&index, &mut findings);

@@ -2,10 +2,12 @@
 
 mod html;
 mod json;
+mod simulation;
 pub mod terminal;
 mod unverified;
 
 pub use json::write;
+pub use simulation::SimReport;
 pub use unverified::{NotVerified, not_verified};
 
 use crate::bugs::Matrix;
@@ -46,6 +48,9 @@ pub struct Report {
     /// What `verify mutate` has found and still holds: it is not run here.
     #[serde(default)]
     pub mutants: Mutants,
+    /// A few seeds of the simulation, broker by broker.
+    #[serde(default)]
+    pub simulations: Vec<SimReport>,
     /// What the hot path takes.
     pub hot_path: HotPath,
     /// What this run does not show.
@@ -289,6 +294,7 @@ impl Report {
         }
         complaints.extend(self.matrix.complaints());
         complaints.extend(self.mutants.complaints());
+        complaints.extend(self.simulations.iter().flat_map(SimReport::complaints));
         complaints.extend(self.hot_path.complaints());
         complaints
     }

@@ -1,13 +1,24 @@
 //! `after-close`: once close has returned, nothing is admitted, delivered, settled or connected,
 //! and every closer had the same answer (G4). The same of a subscription that has ended, and its deliveries.
+//!
+//! And what is published while a bus closes is taken by others: a bus that was told to close takes nothing more.
 
 use super::index::{Delivery, Index};
 use super::verdict::{About, Findings, Property};
 use crate::history::Event;
+use std::time::Duration;
+
+/// A bus has heard by then that it is to close: its task has run.
+const HEARD: Duration = Duration::from_secs(1);
+/// The same where nothing but waiting takes time.
+const HEARD_SIMULATED: Duration = Duration::from_millis(50);
+/// However long its process stood still.
+const ANY: Duration = Duration::from_secs(3600);
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
     publishes(index, findings);
     handlers(index, findings);
+    taken(index, findings);
     sessions(index, findings);
     answers(index, findings);
 }
@@ -78,6 +89,40 @@ fn handlers(index: &Index<'_>, findings: &mut Findings) {
             };
             findings.add(Property::AfterClose, format!("{place}: {what}"), about);
         }
+    }
+}
+
+/// What was begun while the bus closed, and was not even published when it was told to.
+fn taken(index: &Index<'_>, findings: &mut Findings) {
+    let heard = match index.history.header.how.as_deref() {
+        Some("simulated") => HEARD_SIMULATED,
+        _ => HEARD,
+    };
+    for delivery in &index.deliveries {
+        let deliver = delivery.deliver;
+        let Some(&closing) = index.closing.get(&deliver.bus) else {
+            continue;
+        };
+        let Some(op) = index.only_op(&deliver.topic, &deliver.id) else {
+            continue;
+        };
+        let is_late = op.line > closing && index.at(op.line) > index.at(closing) + heard;
+        if !is_late
+            || closed_before(index, deliver.bus, delivery.line).is_some()
+            || index.stood_still(deliver.bus, (closing, delivery.line), ANY)
+        {
+            continue;
+        }
+        let what = format!(
+            "{}/{} at {}: published {heard:?} after close was called or later, and taken by the bus that closes",
+            deliver.topic, deliver.partition, deliver.position
+        );
+        let about = About {
+            lines: &[closing, op.line, delivery.line],
+            ids: &[&deliver.id],
+            ops: &[op.invoke.op],
+        };
+        findings.add(Property::AfterClose, what, about);
     }
 }
 

@@ -91,6 +91,8 @@ pub(super) struct Index<'h> {
     pub(super) deliveries_by_id: ById<'h>,
     /// Topic and group to the lines at which the group had caught up.
     pub(super) drained: BTreeMap<(&'h str, &'h str), Vec<usize>>,
+    /// Bus to where its close was called first.
+    pub(super) closing: HashMap<u32, usize>,
     /// Bus to the returns of its close.
     pub(super) closed: HashMap<u32, Vec<CloseLine<'h>>>,
     /// Subscription to its end.
@@ -114,6 +116,7 @@ impl<'h> Index<'h> {
             deliveries: Vec::new(),
             deliveries_by_id: HashMap::new(),
             drained: BTreeMap::new(),
+            closing: HashMap::new(),
             closed: HashMap::new(),
             ended: HashMap::new(),
             rebalances: Vec::new(),
@@ -162,13 +165,24 @@ impl<'h> Index<'h> {
         (after, before): (usize, usize),
         within: Duration,
     ) -> bool {
-        let within = within.as_nanos() as u64;
-        let entries = &self.history.entries;
-        let at = |line| entries[entries.partition_point(|entry| entry.line < line)].at;
         let freezes = self.freezes.get(&bus).map_or(&[][..], Vec::as_slice);
         freezes.iter().any(|&(begin, _)| {
-            after < begin && begin < before && at(begin).saturating_sub(at(after)) <= within
+            after < begin
+                && begin < before
+                && self.at(begin).saturating_sub(self.at(after)) <= within
         })
+    }
+
+    /// The time of a line.
+    pub(super) fn at(&self, line: usize) -> Duration {
+        let entries = &self.history.entries;
+        Duration::from_nanos(entries[entries.partition_point(|entry| entry.line < line)].at)
+    }
+
+    /// The subscriptions of a bus.
+    pub(super) fn subscriptions_of(&self, bus: u32) -> impl Iterator<Item = u32> {
+        let of_it = self.subscriptions.values().filter(move |of| of.bus == bus);
+        of_it.map(|of| of.subscription)
     }
 
     /// Whether the partition is said to have changed hands between two deliveries of it: by anybody, or by the bus that had it. That

@@ -41,6 +41,8 @@ pub enum Property {
     Overlap,
     /// Something happened after close had returned, or a subscription had ended.
     AfterClose,
+    /// What a close answered is not what it did.
+    CloseReport,
     /// Begun by a subscription, and neither settled nor listed when it ended.
     LeftOut,
     /// Delivered, and never done though the group has caught up.
@@ -55,7 +57,7 @@ pub enum Property {
 
 impl Property {
     /// Every property, in the order of the report.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Record,
         Self::OutcomeMissing,
         Self::OutcomeDouble,
@@ -69,6 +71,7 @@ impl Property {
         Self::Order,
         Self::Overlap,
         Self::AfterClose,
+        Self::CloseReport,
         Self::LeftOut,
         Self::Stuck,
         Self::Commit,
@@ -92,6 +95,7 @@ impl Property {
             Self::Order => "order",
             Self::Overlap => "overlap",
             Self::AfterClose => "after-close",
+            Self::CloseReport => "close-report",
             Self::LeftOut => "left-out",
             Self::Stuck => "stuck",
             Self::Commit => "commit",

@@ -14,8 +14,7 @@ use std::process::ExitCode;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The bug, as in `gate-check-then-act`, or a protocol, for all of its. `kafka`: those of Kafka's stages; `sim`: those that the
-    /// simulation finds. Without it: those of all
-    /// protocols.
+    /// simulation finds, `sim-close` those of them that begin so. Without it: those of all protocols.
     name: Option<String>,
     /// Those of Kafka's stages that need a real server, too.
     #[arg(long)]
@@ -30,12 +29,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let progress = Progress::new();
     let of_stages = stages::load(&tree)?;
     if let Some(name) = &arguments.name {
-        let all = ["kafka", "sim"]
-            .contains(&name.as_str())
-            .then(|| format!("{name}-"));
-        let is_one = |all: &String, bug: &StageBug| bug.name.starts_with(all.as_str());
-        let named =
-            |bug: &&StageBug| bug.name == *name || all.as_ref().is_some_and(|all| is_one(all, bug));
+        let all = format!("{name}-");
+        let named = |bug: &&StageBug| bug.name == *name || bug.name.starts_with(&all);
         let named: Vec<&StageBug> = of_stages.iter().filter(named).collect();
         if !named.is_empty() {
             return run_stages(&tree, &named, arguments.brokers, &progress);

@@ -4,6 +4,7 @@ mod matrix;
 mod mutants;
 mod timeline;
 
+use super::simulation;
 use super::terminal::thousands;
 use super::{CanaryReport, HotPath, ModelReport, ProtocolReport, Report};
 use clearway_models::registry::{Run, Site, Verdict};
@@ -31,6 +32,7 @@ pub(super) fn page(report: &Report) -> String {
                     (mutants::section(&report.mutants))
                     @for protocol in &report.protocols { (of_protocol(protocol)) }
                     @if !report.canaries.is_empty() { (canaries(&report.canaries)) }
+                    @if !report.simulations.is_empty() { (simulation::section(&report.simulations)) }
                     @if report.hot_path != HotPath::default() { (hot_path(&report.hot_path)) }
                     (open(report))
                 }

@@ -62,6 +62,7 @@ pub fn report(report: &Report) -> String {
              of {protocols} protocols, by an earlier `verify mutate`"
         );
     }
+    text.extend(report.simulations.iter().map(|of| of.line()));
     text.push_str(&hot_path(&report.hot_path));
     text.push_str("\nNot verified\n");
     for open in &report.not_verified {

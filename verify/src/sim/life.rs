@@ -1,5 +1,7 @@
 //! The life of a process: a bus that publishes and consumes, from its connection to its close or its death.
 
+mod close;
+mod door;
 mod publisher;
 
 pub use publisher::Publisher;
@@ -17,6 +19,7 @@ use clearway::{
     Bus, BusEvent, CloseReport, Envelope, LeftDelivery, PublishError, Raw, Receipt, Runtime,
     Subscription, Topic, TopicConfig,
 };
+use door::{Door, Whose};
 use fastrand::Rng;
 use publisher::Outcome;
 use serde_json::json;
@@ -51,6 +54,7 @@ pub struct Life {
     /// Its process.
     pub process: Process,
     common: Arc<Common>,
+    door: Arc<Door>,
     state: Mutex<State>,
 }
 
@@ -69,6 +73,7 @@ impl Life {
         let life = Arc::new(Self {
             process: process.clone(),
             common: common.clone(),
+            door: Arc::default(),
             state: Mutex::default(),
         });
         let (living, backend) = (life.clone(), broker.backend(&process));
@@ -163,7 +168,7 @@ impl Life {
             plan,
             ..
         } = &*self.common;
-        let publisher = Arc::new(Publisher::new(&self.common, &self.process));
+        let publisher = Arc::new(self.publisher(Whose::Handler));
         for topic in TOPICS {
             let Ok(handle) = bus.raw_topic(topic) else {
                 return false;
@@ -215,6 +220,10 @@ impl Life {
         true
     }
 
+    fn publisher(&self, whose: Whose) -> Publisher {
+        Publisher::new(&self.common, &self.process, (whose, self.door.clone()))
+    }
+
     async fn publish(&self, bus: &Bus, number: usize) {
         let Common { plan, weather, .. } = &*self.common;
         let Ok(topic) = bus.raw_topic(TOPICS[0]) else {
@@ -222,7 +231,7 @@ impl Life {
         };
         let _at_work = AtWork::new(&self.common);
         let topic = if plan.ordered { topic.ordered() } else { topic };
-        let publisher = Publisher::new(&self.common, &self.process);
+        let publisher = self.publisher(Whose::Outside);
         let mut random =
             Rng::with_seed(plan.seed ^ (u64::from(self.process.number()) << 32) ^ number as u64);
         let mut under_way: VecDeque<Pin<Box<dyn Future<Output = Outcome> + Send + '_>>> =
@@ -272,44 +281,6 @@ impl Life {
             in_flight += subscription.status().await.in_flight;
         }
         in_flight
-    }
-
-    /// Closes its bus, and writes down what that said.
-    pub async fn close(self: Arc<Self>, limit: Duration) -> Option<CloseReport> {
-        let (bus, subscriptions) = {
-            let mut state = self.state();
-            if std::mem::replace(&mut state.is_closing, true) {
-                return None;
-            }
-            (state.bus.take()?, std::mem::take(&mut state.subscriptions))
-        };
-        let recorder = self.common.record.recorder.clone();
-        let number = self.process.number();
-        let process = recorder.process(number).number();
-        recorder.close(number, process);
-        let report = bus.close(limit).await;
-        for (topic, (subscription, _)) in subscriptions {
-            let place = (Arc::from(topic), Arc::from(GROUP));
-            let left = report
-                .subscriptions
-                .get(&place)
-                .cloned()
-                .unwrap_or_default();
-            if !left.left.is_empty() {
-                self.common.weather.goal("a close that left deliveries");
-            }
-            let position = |left: &LeftDelivery| (left.position.partition, left.position.offset);
-            recorder.record(Ended {
-                subscription,
-                left: left.left.iter().map(position).collect(),
-                blocked: left.blocked,
-            });
-        }
-        let told = json!({ "drained": report.drained, "deliveries_left": report.deliveries_left });
-        recorder.closed(number, process, Some(told));
-        drop(bus);
-        self.state().has_ended = true;
-        Some(report)
     }
 
     /// Its process is killed, in the middle of whatever it does.

@@ -5,7 +5,7 @@
 use super::plan::Plan;
 use super::world::{Process, World};
 use crate::history::{
-    Deliver, Durability, Entry, Event, Header, History, Log, Owners, Settle, Settled,
+    Deliver, Durability, Entry, Event, Header, History, Log, Order, Owners, Settle, Settled,
 };
 use crate::recorder::{OpId, Recorder};
 use clearway::Runtime;
@@ -24,6 +24,8 @@ pub struct Record {
     buried: Mutex<BTreeMap<String, u32>>,
     /// What some handler has done.
     done: Mutex<BTreeSet<String>>,
+    /// What does not hold, and no line of a history says.
+    complaints: Mutex<Vec<String>>,
 }
 
 impl Record {
@@ -45,6 +47,7 @@ impl Record {
             open_handlers: AtomicU64::new(0),
             buried: Mutex::default(),
             done: Mutex::default(),
+            complaints: Mutex::default(),
         }
     }
 
@@ -94,6 +97,18 @@ impl Record {
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Something does not hold that no line of a history says.
+    pub fn complain(&self, what: String) {
+        let mut complaints = (self.complaints.lock()).unwrap_or_else(PoisonError::into_inner);
+        complaints.push(what);
+    }
+
+    /// All of that.
+    pub fn complaints(&self) -> Vec<String> {
+        let mut complaints = (self.complaints.lock()).unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut complaints)
+    }
+
     /// The history, once nobody else writes. `letters` are the dead letters that were read, by id and attempt.
     pub fn into_history(self, letters: &BTreeSet<(String, u32)>) -> Option<History> {
         let mut history = Arc::into_inner(self.recorder)?.into_history()?;
@@ -103,59 +118,65 @@ impl Record {
 }
 
 /// A delivery is put aside when its letter is stored, of which its handler knows nothing. One without a letter was cut off, by a revoke or a
-/// close, and comes again; so was one whose letter is there and came again with no connection lost in between: nobody had told its bus.
+/// close, and comes again; so was one whose letter is there and came again with no connection lost in between: nobody had told its bus. Unless
+/// its lane went on: then its bus knew, and what was in front of it in the partition kept the broker from knowing.
 fn bury(history: &mut History, letters: &BTreeSet<(String, u32)>) {
-    let mut attempts = BTreeMap::new();
+    let mut orders = BTreeMap::new();
+    let mut given = BTreeMap::new();
     let mut buried = Vec::new();
     for (at, entry) in history.entries.iter().enumerate() {
         match &entry.event {
-            Event::Deliver(deliver) => {
-                let place = (
-                    deliver.subscription,
-                    deliver.topic.clone(),
-                    deliver.partition,
-                    deliver.position,
-                );
-                attempts.insert(
-                    place,
-                    (
-                        deliver.id.clone(),
-                        deliver.attempt.unwrap_or_default(),
-                        deliver.bus,
-                    ),
-                );
+            Event::Subscribe(subscribe) => {
+                orders.insert(subscribe.subscription, subscribe.order);
             }
-            Event::Settle(settle) if settle.how == Settled::DeadLetter => {
-                let place = (
-                    settle.subscription,
-                    settle.topic.clone(),
-                    settle.partition,
-                    settle.position,
-                );
-                buried.extend(attempts.get(&place).cloned().map(|of| (at, of)));
+            Event::Deliver(of) => {
+                let place = (of.subscription, &*of.topic, of.partition, of.position);
+                given.insert(place, of);
+            }
+            Event::Settle(of) if of.how == Settled::DeadLetter => {
+                let place = (of.subscription, &*of.topic, of.partition, of.position);
+                buried.extend(given.get(&place).map(|of| (at, *of)));
             }
             _ => {}
         }
     }
-    for (at, (id, attempt, bus)) in buried {
+    let mut cut_off = Vec::new();
+    for (at, of) in buried {
         let behind = &history.entries[at + 1..];
-        let again = behind
-            .iter()
-            .position(|entry| matches!(&entry.event, Event::Deliver(deliver) if deliver.id == id));
-        let is_cut =
-            |entry: &Entry| matches!(&entry.event, Event::Disconnect(cut) if cut.bus == bus);
+        let again = behind.iter().position(
+            |entry| matches!(&entry.event, Event::Deliver(deliver) if deliver.id == of.id),
+        );
         // A letter has the id of what it is about: the broker knows the second of an envelope for the first.
-        let is_there = letters
-            .range((id.clone(), 0)..=(id.clone(), attempt))
-            .next()
-            .is_some();
-        let untold = again.is_some_and(|again| !behind[..again].iter().any(is_cut));
-        if (untold || !is_there)
-            && let Event::Settle(settle) = &mut history.entries[at].event
-        {
+        let attempt = of.attempt.unwrap_or_default();
+        let of_it = (of.id.clone(), 0)..=(of.id.clone(), attempt);
+        let is_there = letters.range(of_it).next().is_some();
+        let order = orders.get(&of.subscription).copied().unwrap_or_default();
+        let is_told = |entry: &Entry| match &entry.event {
+            Event::Disconnect(cut) => cut.bus == of.bus,
+            Event::Deliver(next) => is_behind(of, next, order),
+            _ => false,
+        };
+        let untold = again.is_some_and(|again| !behind[..again].iter().any(is_told));
+        if untold || !is_there {
+            cut_off.push(at);
+        }
+    }
+    for at in cut_off {
+        if let Event::Settle(settle) = &mut history.entries[at].event {
             settle.how = Settled::Cancelled;
         }
     }
+}
+
+/// Whether `next` begins only when its owner is done with `of`.
+fn is_behind(of: &Deliver, next: &Deliver, order: Order) -> bool {
+    let owner = |of: &Deliver| (of.subscription, of.partition, of.epoch);
+    let is_of_its_lane = match order {
+        Order::Partition => true,
+        Order::Key => next.key.is_some() && next.key == of.key,
+        Order::None => false,
+    };
+    owner(of) == owner(next) && next.position > of.position && is_of_its_lane
 }
 
 /// A publish that has begun: dropped without an outcome, nobody knows it.

@@ -97,6 +97,7 @@ pub fn run<B: SimBroker>(plan: &Plan) -> Ran {
         letters,
     } = run;
     drop((broker, common));
+    violations.extend(record.complaints());
     let took = world.now();
     let (hash, polls, order) = (world.hash(), world.polls(), world.order());
     // The tasks of the world hold it, and each other.

@@ -110,6 +110,15 @@ impl Sum {
         }
     }
 
+    /// The goals, and how many runs have come to each.
+    pub fn reached<B: SimBroker>(&self) -> Vec<(String, u64)> {
+        let wanted = GOALS.iter().chain(B::GOALS);
+        let runs = |goal: &str| self.goals.get(goal).copied().unwrap_or_default();
+        wanted
+            .map(|goal| ((*goal).to_owned(), runs(goal)))
+            .collect()
+    }
+
     /// The goals that no run has come to.
     pub fn missed<B: SimBroker>(&self) -> Vec<&'static str> {
         let wanted = GOALS.iter().chain(B::GOALS);

@@ -113,8 +113,7 @@ impl Poller {
     /// Whether it is of an epoch that is not over.
     pub(super) fn is_current(&self, commit: &Commit) -> bool {
         let partition = commit.partition as i32;
-        let owned = self.owned.get(&partition);
-        owned.is_some_and(|owned| owned.epoch == commit.epoch)
-            || self.leaving.has(partition, commit.epoch)
+        let owned = self.owned.get(&partition).map(|owned| owned.epoch);
+        (self.leaving).is_current(owned, partition, commit.epoch)
     }
 }

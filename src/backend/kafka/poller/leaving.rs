@@ -92,6 +92,11 @@ impl Leaving {
         std::mem::take(&mut self.0)
     }
 
+    /// Whether what is settled of a partition under `epoch` may be committed: it is ours under that one, or on its way out under it.
+    pub(super) fn is_current(&self, owned: Option<u64>, partition: i32, epoch: u64) -> bool {
+        owned == Some(epoch) || self.has(partition, epoch)
+    }
+
     /// Whether the partition is among them, of this epoch.
     pub(super) fn has(&self, partition: i32, epoch: u64) -> bool {
         let mut handovers = self.0.iter();
@@ -142,6 +147,14 @@ mod tests {
         assert!(gone(&mut leaving, Duration::ZERO).is_empty(), "both wait");
         assert_eq!(leaving.release(1, 7, None), NOTHING);
         assert_eq!(leaving.release(2, 7, Some(9)), BTreeMap::from([(2, 9)]));
+    }
+
+    #[test]
+    fn what_is_settled_under_an_epoch_that_is_over_is_not_committed() {
+        let leaving = two();
+        assert!(leaving.is_current(None, 1, 7) && leaving.is_current(Some(8), 3, 8));
+        assert!(!leaving.is_current(Some(8), 3, 7), "it went and came back");
+        assert!(!leaving.is_current(None, 3, 7) && !leaving.is_current(None, 1, 6));
     }
 
     #[test]

@@ -41,6 +41,14 @@ impl Catcher {
         matches!(self, Self::Broker(..))
     }
 
+    /// Whether what this one passes `other` passes as well.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Sim(broker, seeds), Self::Sim(of, fewer)) => broker == of && fewer <= seeds,
+            _ => self == other,
+        }
+    }
+
     /// The test's path.
     pub fn test(&self) -> &str {
         match self {
@@ -164,6 +172,15 @@ Tempting because: it is short.
             ]
         );
         assert!(!bug.caught_by[0].needs_broker() && bug.caught_by[1].needs_broker());
+    }
+
+    #[test]
+    fn the_longest_hunt_over_a_broker_covers_the_others() {
+        let read = |text: &str| text.parse::<Catcher>().unwrap();
+        let long = read("sim kafka 300");
+        assert!(long.covers(&long) && long.covers(&read("sim kafka 100")));
+        assert!(!long.covers(&read("sim kafka 301")) && !long.covers(&read("sim jetstream 100")));
+        assert!(!long.covers(&read("test a::b")) && read("test a::b").covers(&read("test a::b")));
     }
 
     #[test]

@@ -50,10 +50,15 @@ impl<'h> Building<'_, 'h> {
                     self.index.drained.entry(name).or_default().push(line);
                 }
                 Event::Close(close) => {
-                    if close.phase == ClosePhase::Return {
-                        let report = close.report.as_ref();
-                        let returns = self.index.closed.entry(close.bus).or_default();
-                        returns.push(CloseLine { line, report });
+                    let report = close.report.as_ref();
+                    match close.phase {
+                        ClosePhase::Invoke => {
+                            self.index.closing.entry(close.bus).or_insert(line);
+                        }
+                        ClosePhase::Return => {
+                            let returns = self.index.closed.entry(close.bus).or_default();
+                            returns.push(CloseLine { line, report });
+                        }
                     }
                 }
                 Event::Erased(erased) => self.erased(line, &erased.topic, erased.phase),

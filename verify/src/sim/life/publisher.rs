@@ -11,11 +11,19 @@ pub struct Publisher {
     process: Process,
     number: u32,
     seq: AtomicU64,
+    whose: Whose,
+    door: Arc<Door>,
 }
 
 impl Publisher {
-    pub(super) fn new(common: &Arc<Common>, process: &Process) -> Self {
+    pub(super) fn new(
+        common: &Arc<Common>,
+        process: &Process,
+        (whose, door): (Whose, Arc<Door>),
+    ) -> Self {
         Self {
+            whose,
+            door,
             common: common.clone(),
             process: process.clone(),
             number: common.record.recorder.process(process.number()).number(),
@@ -29,7 +37,9 @@ impl Publisher {
         let mut tries = 0;
         loop {
             let open = self.invoke(topic, &envelope, false);
+            let was_shut = self.door.is_shut();
             let ended = topic.publish_envelope(envelope.clone()).await;
+            self.passed(was_shut, &envelope, &ended);
             write(open, topic, &ended);
             tries += 1;
             if !ended.as_ref().is_err_and(worth_a_retry) || tries > RETRIES {
@@ -47,15 +57,23 @@ impl Publisher {
     ) -> impl Future<Output = Outcome> + Send + use<'t> {
         let envelope = envelope(topic, key);
         let open = self.invoke(topic, &envelope, ordered);
-        let receipt = topic.publish_envelope(envelope).enqueue();
+        let was_shut = self.door.is_shut();
+        let receipt = topic.publish_envelope(envelope.clone()).enqueue();
         async move {
             let ended = match receipt {
                 Ok(receipt) => receipt.await,
                 Err(refused) => Err(refused.error),
             };
+            self.passed(was_shut, &envelope, &ended);
             write(open, topic, &ended);
             ended
         }
+    }
+
+    fn passed(&self, was_shut: bool, envelope: &Envelope, ended: &Outcome) {
+        let (record, id) = (&*self.common.record, envelope.id.to_string());
+        let now = self.process.now();
+        (self.door).passed(self.whose, was_shut, (record, &id), (ended, now));
     }
 
     fn invoke(&self, topic: &RawTopic, envelope: &Envelope, ordered: bool) -> Open {

@@ -19,7 +19,8 @@ use clearway::{
     BackendChoice, BusEvent, ClientNumbers, ConfigureError, ConnectError, Durability, Ensure,
     Envelope, Failure, FailureKind, Runtime, SubscribeError, TopicConfig, Unsupported,
 };
-use std::sync::Arc;
+use parking_lot::Mutex;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 pub(super) const NAME: &str = "kafka-sim";
@@ -61,6 +62,8 @@ struct SimConnection {
     net: Net,
     host: Arc<dyn Host>,
     pipe: Arc<Pipe>,
+    /// Consumers over it: they end with it.
+    clients: Mutex<Vec<Weak<Client>>>,
 }
 
 /// How to get to a topic.
@@ -138,7 +141,12 @@ impl Backend for OfProcess {
         pipes.retain(|(_, pipe)| pipe.strong_count() > 0);
         pipes.push((self.process, Arc::downgrade(&pipe)));
         drop(pipes);
-        Ok(SimConnection { net, host, pipe })
+        Ok(SimConnection {
+            net,
+            host,
+            pipe,
+            clients: Mutex::default(),
+        })
     }
 }
 
@@ -214,7 +222,12 @@ impl Connection for SimConnection {
         loop {
             let (net, host) = (self.net.another(), self.host.clone());
             match Client::start(net, host, request.clone()).await {
-                Ok(client) => return Ok(SimConsumer::new(client)),
+                Ok(client) => {
+                    let mut clients = self.clients.lock();
+                    clients.retain(|client| client.strong_count() > 0);
+                    clients.push(Arc::downgrade(&client));
+                    return Ok(SimConsumer::new(client));
+                }
                 // A broker that comes up refuses for a moment.
                 Err(failure)
                     if failure.kind() != FailureKind::NoTopic && self.net.now() < until =>
@@ -240,6 +253,12 @@ impl Connection for SimConnection {
     }
 
     async fn close(&self, limit: Duration) {
+        let clients = std::mem::take(&mut *self.clients.lock());
+        if self.pipe.has_failed() {
+            // Consumers that are at work end now, and not when it was lost.
+            self.net.shared.tell_cut(self.net.process);
+        }
+        (clients.iter().filter_map(Weak::upgrade)).for_each(|client| client.disconnect());
         self.pipe.close(limit).await;
     }
 }

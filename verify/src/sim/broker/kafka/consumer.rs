@@ -78,7 +78,8 @@ impl SimConsumer {
                 return Poll::Ready(Ok(incoming));
             }
             if !self.poll_commit(cx) {
-                if self.client.state().ended {
+                let state = self.client.state();
+                if state.ended || state.is_disconnected {
                     return Poll::Ready(Err(disconnected()));
                 }
                 return Poll::Pending;

@@ -70,6 +70,8 @@ pub(super) struct State {
     pub(super) waker: Option<Waker>,
     pub(super) sure_until: Duration,
     pub(super) ended: bool,
+    /// Its connection was closed: the consumer is told so when nothing else is left to tell.
+    pub(super) is_disconnected: bool,
     identity: Option<Identity>,
     /// When the coordinator answered us last.
     heard: Duration,
@@ -196,6 +198,12 @@ impl Client {
     /// There is room for more.
     pub(super) fn read_on(&self) {
         self.reads.notify_waiters();
+    }
+
+    /// Its connection was closed.
+    pub(super) fn disconnect(&self) {
+        self.state().is_disconnected = true;
+        self.tell([]);
     }
 
     /// Tells the consumer something.

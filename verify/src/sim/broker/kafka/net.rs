@@ -102,7 +102,7 @@ impl Shared {
     }
 
     /// What was on its way may not have arrived.
-    fn tell_cut(&self, process: u32) {
+    pub(super) fn tell_cut(&self, process: u32) {
         if let Some(recorder) = self.weather.recorder() {
             recorder.disconnect(process, false);
         }

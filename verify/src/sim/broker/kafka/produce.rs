@@ -114,6 +114,11 @@ impl Pipe {
         self.host.lost(self.generation, failure);
     }
 
+    /// Whether it has failed for good.
+    pub(super) fn has_failed(&self) -> bool {
+        self.state.lock().failed
+    }
+
     /// Is to flush for `limit`, and to end.
     pub(super) fn stop(&self, limit: Duration) {
         let until = self.net.now() + limit;

@@ -64,11 +64,16 @@ impl Link {
         }
     }
 
-    /// Nothing more goes over it, and all that is under way to the server arrives.
+    /// Nothing more goes over it, and all that is under way to the server arrives. Consumers over it fail.
     pub(in super::super) fn end(&self) {
-        let mut state = self.state();
-        let sent = state.sent;
-        state.cut_behind.get_or_insert(sent);
+        let inboxes = {
+            let mut state = self.state();
+            let sent = state.sent;
+            state.cut_behind.get_or_insert(sent);
+            state.is_lost = true;
+            state.inboxes.values().cloned().collect::<Vec<_>>()
+        };
+        inboxes.iter().for_each(|inbox| inbox.lose());
     }
 
     /// The client finds that it is cut. Says whether it did not know.

@@ -44,8 +44,8 @@ impl Client {
         let state = self.state();
         let is_current = |commit: &&Commit| {
             let owned = state.owned.get(&commit.partition);
-            owned.is_some_and(|owned| owned.epoch == commit.epoch)
-                || state.leaving.has(commit.partition as i32, commit.epoch)
+            let owned = owned.map(|owned| owned.epoch);
+            (state.leaving).is_current(owned, commit.partition as i32, commit.epoch)
         };
         let (current, over): (Vec<&Commit>, Vec<&Commit>) = commits.iter().partition(is_current);
         drop(state);
