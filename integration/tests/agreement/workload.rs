@@ -1,0 +1,385 @@
+//! A workload, drawn from its seed: what is done to a broker through the bus, one step after the other.
+//!
+//! Only steps whose outcome the broker's rules determine are drawn, never one that depends on how fast anything is. It knows no broker and
+//! does nothing.
+
+use clearway::{Ensure, Mismatch, Order};
+use fastrand::Rng;
+use std::fmt;
+
+/// Processes, each with a bus.
+pub(crate) const MEMBERS: usize = 2;
+/// Groups that consume. The first sends what it gives up to the dead letters, the second skips it.
+pub(crate) const GROUPS: usize = 2;
+const KEYS: u8 = 6;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(crate) struct Workload {
+    pub(crate) seed: u64,
+    pub(crate) partitions: u32,
+    pub(crate) order: Order,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// Names an envelope: no two publishes of a workload have the same.
+pub(crate) type Label = u32;
+
+/// Where a new group begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Start {
+    Earliest,
+    Latest,
+    Offset(u64),
+}
+
+/// One thing that is done.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// The first group's handler hangs on it when it `hangs`, until its subscription is ended.
+    Publish {
+        label: Label,
+        key: Option<u8>,
+        size: usize,
+        hangs: bool,
+    },
+    /// Under the id that `of` has.
+    Again {
+        label: Label,
+        of: Label,
+        key: Option<u8>,
+    },
+    /// Beyond the topic's limit.
+    TooLarge {
+        label: Label,
+    },
+    /// To a topic of its own that nobody has made; `huge`: more than a server takes that is told no limit.
+    Elsewhere {
+        label: Label,
+        policy: Ensure,
+        huge: bool,
+    },
+    /// The topic that is there, with so many partitions.
+    Configure {
+        partitions: u32,
+        policy: Ensure,
+        mismatch: Mismatch,
+    },
+    Subscribe {
+        member: usize,
+        group: usize,
+        start: Start,
+    },
+    /// At once: what is at work is cut off.
+    Drain {
+        member: usize,
+        group: usize,
+        at_once: bool,
+    },
+    /// All members of the group.
+    Pause {
+        group: usize,
+    },
+    Resume {
+        group: usize,
+    },
+    Redrive,
+    /// By somebody else.
+    Delete,
+    /// Its bus is closed, and connects anew.
+    Reopen {
+        member: usize,
+    },
+    /// Everything there is is read by groups that are new.
+    Audit,
+}
+
+/// What a broker can have done to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Can {
+    pub(crate) delete: bool,
+}
+
+/// What a drawer has to know of the steps so far, so that the next one is determined.
+struct Drawing {
+    random: Rng,
+    can: Can,
+    partitions: u32,
+    steps: Vec<Step>,
+    labels: Label,
+    /// Those that can be published again, with their keys.
+    published: Vec<(Label, Option<u8>)>,
+    open: [[bool; GROUPS]; MEMBERS],
+    known: [bool; GROUPS],
+    paused: [bool; GROUPS],
+    hangs: bool,
+    redriven: bool,
+}
+
+impl Workload {
+    /// The workload of a seed, of about so many steps.
+    pub(crate) fn draw(seed: u64, steps: usize, can: Can) -> Self {
+        let mut random = Rng::with_seed(seed ^ 0x6167_7265_6521);
+        let partitions = random.u32(1..5);
+        let order = match random.u32(..3) {
+            0 => Order::ByPartition,
+            _ => Order::ByKey,
+        };
+        let mut drawing = Drawing {
+            random,
+            can,
+            partitions,
+            steps: Vec::new(),
+            labels: 0,
+            published: Vec::new(),
+            open: [[false; GROUPS]; MEMBERS],
+            known: [false; GROUPS],
+            paused: [false; GROUPS],
+            hangs: false,
+            redriven: false,
+        };
+        while drawing.steps.len() < steps {
+            drawing.step();
+        }
+        drawing.finish();
+        Self {
+            seed,
+            partitions,
+            order,
+            steps: drawing.steps,
+        }
+    }
+}
+
+impl Drawing {
+    /// One more, if what is drawn can be.
+    fn step(&mut self) {
+        match self.random.u32(..100) {
+            0..42 => self.publish(),
+            42..49 => self.again(),
+            49..52 => {
+                let label = self.label();
+                self.steps.push(Step::TooLarge { label });
+            }
+            52..55 => self.elsewhere(),
+            55..58 => self.configure(),
+            58..73 => self.subscribe(),
+            73..82 => self.drain(),
+            82..86 => self.pause(),
+            86..90 => self.resume(),
+            90..94 => {
+                self.redriven = true;
+                self.steps.push(Step::Redrive);
+            }
+            94..97 => self.reopen(),
+            _ => self.delete(),
+        }
+    }
+
+    fn label(&mut self) -> Label {
+        self.labels += 1;
+        self.labels
+    }
+
+    fn key(&mut self) -> Option<u8> {
+        (self.random.u32(..8) > 0).then(|| self.random.u8(..KEYS))
+    }
+
+    fn is_open(&self, group: usize) -> bool {
+        self.open.iter().any(|of| of[group])
+    }
+
+    fn publish(&mut self) {
+        let (label, key) = (self.label(), self.key());
+        let can_hang = self.is_open(0) && !self.paused[0] && !self.hangs;
+        let hangs = can_hang && self.random.u32(..10) == 0;
+        self.hangs |= hangs;
+        self.published.push((label, key));
+        let size = self.random.usize(..1500);
+        self.steps.push(Step::Publish {
+            label,
+            key,
+            size,
+            hangs,
+        });
+    }
+
+    fn again(&mut self) {
+        if self.published.is_empty() {
+            return;
+        }
+        let (of, key) = self.published[self.random.usize(..self.published.len())];
+        let key = match self.random.u32(..3) {
+            0 => self.key(),
+            _ => key,
+        };
+        let label = self.label();
+        self.steps.push(Step::Again { label, of, key });
+    }
+
+    fn elsewhere(&mut self) {
+        let label = self.label();
+        let policies = [
+            Ensure::CreateOnly,
+            Ensure::CreateOrUpdate,
+            Ensure::ValidateOnly,
+            Ensure::Skip,
+        ];
+        let policy = policies[self.random.usize(..policies.len())];
+        let huge = self.random.u32(..3) == 0;
+        self.steps.push(Step::Elsewhere {
+            label,
+            policy,
+            huge,
+        });
+    }
+
+    /// Never more partitions than there are: then keys would change theirs.
+    fn configure(&mut self) {
+        let partitions = self.random.u32(1..=self.partitions);
+        let policies = [
+            Ensure::CreateOnly,
+            Ensure::CreateOrUpdate,
+            Ensure::ValidateOnly,
+        ];
+        let policy = policies[self.random.usize(..policies.len())];
+        let mismatch = match self.random.bool() {
+            true => Mismatch::Error,
+            false => Mismatch::Warn,
+        };
+        self.steps.push(Step::Configure {
+            partitions,
+            policy,
+            mismatch,
+        });
+    }
+
+    fn subscribe(&mut self) {
+        let (member, group) = (self.random.usize(..MEMBERS), self.random.usize(..GROUPS));
+        // Of a group that stands still, or whose handler hangs, nobody can tell which member has what.
+        let stands = self.paused[group] || (group == 0 && self.hangs);
+        if stands && !self.open[member][group] {
+            return;
+        }
+        let start = match self.random.u32(..4) {
+            _ if self.known[group] => Start::Earliest,
+            0 => Start::Latest,
+            // What was redriven is somewhere, and not at the same place on every broker.
+            1 if !self.redriven => Start::Offset(self.random.u64(1..30)),
+            _ => Start::Earliest,
+        };
+        self.open[member][group] = true;
+        self.known[group] = true;
+        self.steps.push(Step::Subscribe {
+            member,
+            group,
+            start,
+        });
+    }
+
+    fn drain(&mut self) {
+        let (member, group) = (self.random.usize(..MEMBERS), self.random.usize(..GROUPS));
+        if !self.open[member][group] {
+            return;
+        }
+        if group == 0 && self.hangs {
+            return self.end_hanging();
+        }
+        let at_once = self.random.bool();
+        self.ends(member, group, at_once);
+    }
+
+    /// The subscription of a member ends.
+    fn ends(&mut self, member: usize, group: usize, at_once: bool) {
+        self.open[member][group] = false;
+        self.paused[group] &= self.is_open(group);
+        self.steps.push(Step::Drain {
+            member,
+            group,
+            at_once,
+        });
+    }
+
+    /// Whoever of the first group has what hangs is cut off.
+    fn end_hanging(&mut self) {
+        for member in 0..MEMBERS {
+            if self.open[member][0] {
+                self.ends(member, 0, true);
+            }
+        }
+        self.hangs = false;
+    }
+
+    fn pause(&mut self) {
+        let group = self.random.usize(..GROUPS);
+        if self.is_open(group) && !self.paused[group] && !(group == 0 && self.hangs) {
+            self.paused[group] = true;
+            self.steps.push(Step::Pause { group });
+        }
+    }
+
+    fn resume(&mut self) {
+        let group = self.random.usize(..GROUPS);
+        if std::mem::take(&mut self.paused[group]) {
+            self.steps.push(Step::Resume { group });
+        }
+    }
+
+    fn reopen(&mut self) {
+        let member = self.random.usize(..MEMBERS);
+        if self.hangs && self.open[member][0] {
+            return;
+        }
+        self.open[member] = [false; GROUPS];
+        for group in 0..GROUPS {
+            self.paused[group] &= self.is_open(group);
+        }
+        self.steps.push(Step::Reopen { member });
+    }
+
+    /// While nobody consumes: which of those that miss it makes it anew first is nobody's rule.
+    fn delete(&mut self) {
+        if !self.can.delete || self.open != [[false; GROUPS]; MEMBERS] {
+            return;
+        }
+        self.known = [false; GROUPS];
+        self.published.clear();
+        self.steps.push(Step::Delete);
+    }
+
+    /// Everybody gets what is there.
+    fn finish(&mut self) {
+        if self.hangs {
+            self.end_hanging();
+        }
+        for group in 0..GROUPS {
+            if std::mem::take(&mut self.paused[group]) {
+                self.steps.push(Step::Resume { group });
+            }
+            if !self.is_open(group) {
+                self.steps.push(Step::Subscribe {
+                    member: 0,
+                    group,
+                    start: Start::Earliest,
+                });
+            }
+        }
+        self.steps.push(Step::Audit);
+        for member in 0..MEMBERS {
+            self.steps.push(Step::Reopen { member });
+        }
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "seed {}: {} partitions, {:?}, {} steps",
+            self.seed,
+            self.partitions,
+            self.order,
+            self.steps.len()
+        )
+    }
+}
