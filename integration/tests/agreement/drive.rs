@@ -142,7 +142,7 @@ impl Driver<'_> {
                 at_once,
             } => self.drain(member, group, at_once).await,
             Step::Pause { group } => {
-                self.groups[group].paused = true;
+                self.groups[group].paused = self.groups[group].is_open();
                 let mut paused = Vec::new();
                 for member in self.groups[group].members.iter().flatten() {
                     paused.push(member.pause().await);
@@ -280,7 +280,13 @@ impl Driver<'_> {
         of.paused &= of.is_open();
         let limit = if at_once { Duration::ZERO } else { LIMIT };
         let report = subscription.drain(limit).await;
+        self.heard(member).await;
         self.left(&report)
+    }
+
+    /// What was said over the member's connection has come to the broker: what others do now follows it.
+    async fn heard(&self, member: usize) {
+        self.buses[member].health(LIMIT).await;
     }
 
     fn left(&self, report: &DrainReport) -> String {
@@ -334,6 +340,7 @@ impl Driver<'_> {
         }
         let connected = self.side.connect(member, self.workload.partitions).await;
         self.buses[member] = connected.context("connecting anew")?;
+        self.heard(member).await;
         let (drained, left) = (report.drained, report.deliveries_left);
         Ok(format!("closed, drained: {drained}, {left} left"))
     }
@@ -359,7 +366,7 @@ impl Driver<'_> {
                 order,
                 audits: true,
             };
-            let builder = self.options(builder, order, OnFailure::Block);
+            let builder = self.options(builder, order, OnFailure::Skip);
             let subscription = builder.handler(witness).await?;
             let until = self.side.clock.now() + LIMIT;
             let read = || self.seen.count(group, How::settles);

@@ -89,10 +89,22 @@ fn one(
     let mut found = compare(&facts(&one), &facts(&other));
     let first = found.iter().map(|found| found.step).min();
     found.retain(|found| Some(found.step) == first);
+    if let Some(first) = first {
+        tell_way(workload, &one, first);
+    }
     for found in &found {
         print(workload, found);
     }
     Ok((steps, found))
+}
+
+/// The way to a disagreement, as the first side went it.
+fn tell_way(workload: &Workload, observations: &[Observation], to: usize) {
+    println!("agreement: {workload}");
+    let steps = workload.steps.iter().zip(observations).enumerate();
+    for (number, (step, observation)) in steps.take(to + 1) {
+        println!("agreement:   {number:3} {step:?}: {}", observation.said);
+    }
 }
 
 fn print(workload: &Workload, found: &Disagreement) {

@@ -167,10 +167,7 @@ impl Drawing {
             73..82 => self.drain(),
             82..86 => self.pause(),
             86..90 => self.resume(),
-            90..94 => {
-                self.redriven = true;
-                self.steps.push(Step::Redrive);
-            }
+            90..94 => self.redrive(),
             94..97 => self.reopen(),
             _ => self.delete(),
         }
@@ -234,7 +231,8 @@ impl Drawing {
         });
     }
 
-    /// Never more partitions than there are: then keys would change theirs.
+    /// Never more partitions than there are: then keys would change theirs. And what a bus goes on with is what it had: a topic that is
+    /// made anew is to be as it was.
     fn configure(&mut self) {
         let partitions = self.random.u32(1..=self.partitions);
         let policies = [
@@ -252,6 +250,13 @@ impl Drawing {
             policy,
             mismatch,
         });
+        if partitions != self.partitions && mismatch == Mismatch::Warn {
+            self.steps.push(Step::Configure {
+                partitions: self.partitions,
+                policy: Ensure::CreateOnly,
+                mismatch: Mismatch::Error,
+            });
+        }
     }
 
     fn subscribe(&mut self) {
@@ -289,10 +294,11 @@ impl Drawing {
         self.ends(member, group, at_once);
     }
 
-    /// The subscription of a member ends.
+    /// The subscription of a member ends. Not while it stands still: how much it has fetched by then that it hands out to nobody is its
+    /// client's choice, and what was fetched counts as delivered.
     fn ends(&mut self, member: usize, group: usize, at_once: bool) {
+        self.go_on(group);
         self.open[member][group] = false;
-        self.paused[group] &= self.is_open(group);
         self.steps.push(Step::Drain {
             member,
             group,
@@ -310,6 +316,14 @@ impl Drawing {
         self.hangs = false;
     }
 
+    /// While nobody gives anything up: a letter that is written meanwhile goes back with the others, or does not.
+    fn redrive(&mut self) {
+        if !self.is_open(0) || self.paused[0] {
+            self.redriven = true;
+            self.steps.push(Step::Redrive);
+        }
+    }
+
     fn pause(&mut self) {
         let group = self.random.usize(..GROUPS);
         if self.is_open(group) && !self.paused[group] && !(group == 0 && self.hangs) {
@@ -320,6 +334,10 @@ impl Drawing {
 
     fn resume(&mut self) {
         let group = self.random.usize(..GROUPS);
+        self.go_on(group);
+    }
+
+    fn go_on(&mut self, group: usize) {
         if std::mem::take(&mut self.paused[group]) {
             self.steps.push(Step::Resume { group });
         }
@@ -330,14 +348,17 @@ impl Drawing {
         if self.hangs && self.open[member][0] {
             return;
         }
-        self.open[member] = [false; GROUPS];
         for group in 0..GROUPS {
-            self.paused[group] &= self.is_open(group);
+            if self.open[member][group] {
+                self.go_on(group);
+            }
         }
+        self.open[member] = [false; GROUPS];
         self.steps.push(Step::Reopen { member });
     }
 
-    /// While nobody consumes: which of those that miss it makes it anew first is nobody's rule.
+    /// While nobody consumes: which of those that miss it makes it anew first is nobody's rule. Then somebody misses it, and it is made as
+    /// it was.
     fn delete(&mut self) {
         if !self.can.delete || self.open != [[false; GROUPS]; MEMBERS] {
             return;
@@ -345,6 +366,39 @@ impl Drawing {
         self.known = [false; GROUPS];
         self.published.clear();
         self.steps.push(Step::Delete);
+        match self.random.u32(..3) {
+            0 => {
+                let label = self.label();
+                let size = 10;
+                self.steps.push(Step::Publish {
+                    label,
+                    key: Some(1),
+                    size,
+                    hangs: false,
+                });
+            }
+            1 => {
+                let (member, group) = (self.random.usize(..MEMBERS), 0);
+                self.steps.push(Step::Subscribe {
+                    member,
+                    group,
+                    start: Start::Earliest,
+                });
+                self.steps.push(Step::Drain {
+                    member,
+                    group,
+                    at_once: false,
+                });
+                // It may have been made for it.
+                self.known[group] = true;
+            }
+            _ => {}
+        }
+        self.steps.push(Step::Configure {
+            partitions: self.partitions,
+            policy: Ensure::CreateOnly,
+            mismatch: Mismatch::Error,
+        });
     }
 
     /// Everybody gets what is there.
@@ -353,9 +407,7 @@ impl Drawing {
             self.end_hanging();
         }
         for group in 0..GROUPS {
-            if std::mem::take(&mut self.paused[group]) {
-                self.steps.push(Step::Resume { group });
-            }
+            self.go_on(group);
             if !self.is_open(group) {
                 self.steps.push(Step::Subscribe {
                     member: 0,
