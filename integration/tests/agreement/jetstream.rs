@@ -7,7 +7,8 @@ use super::side::{Process, Side};
 use super::verdict::{compared, seeds};
 use super::workload::{Can, MEMBERS, Workload};
 use anyhow::{Result, anyhow};
-use clearway::{BackendChoice, Runtime, Tokio};
+use clearway::nats::{Nats, Options};
+use clearway::{Runtime, Tokio};
 use clearway_integration::{Broker, Outside};
 use clearway_verify::sim::broker::SimBroker;
 use clearway_verify::sim::broker::jetstream::JetStream;
@@ -63,11 +64,13 @@ fn real(
 ) -> Result<Vec<Observation>> {
     let _inside = runtime.enter();
     let tokio: Arc<dyn Runtime> = Arc::new(Tokio::current().expect("entered above"));
+    // A member that ends while it begins may leave its pin behind, and others then wait: ten seconds, which is the least.
+    let options = Options::from_url(broker.url())?.ack_wait(Duration::from_secs(4));
     let process = |_| {
-        let url = broker.url().to_owned();
+        let options = options.clone();
         Process {
             runtime: tokio.clone(),
-            backend: Box::new(move || BackendChoice::from_url(&url).expect("it is the broker's")),
+            backend: Box::new(move || Nats::new(options.clone()).into()),
         }
     };
     let outside = outside.clone();

@@ -6,7 +6,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `workload` | what is done |
+//! | `workload`, `draw` | what is done, and how it is drawn |
 //! | `handler` | what handlers answer, and what they see |
 //! | `side` | a broker and those who talk to it |
 //! | `drive` | does it |
@@ -19,10 +19,13 @@
 //! | `altered` | what a comparison has to notice |
 
 mod altered;
+mod draw;
 mod drive;
 mod facts;
 mod handler;
 mod jetstream;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod observed;
 mod rest;
 mod said;

@@ -4,7 +4,6 @@ use super::facts::{Dialect, Disagreement, compare, facts};
 use super::observed::Observation;
 use super::workload::{Can, Workload};
 use anyhow::{Context as _, Result, ensure};
-use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, thread};
@@ -22,8 +21,9 @@ pub(crate) type Run<'a> = &'a (dyn Fn(&Workload) -> Result<Vec<Observation>> + S
 pub(crate) struct Verdict {
     pub(crate) workloads: usize,
     pub(crate) steps: usize,
-    /// By workload: of the first step that they do not agree on, since what follows follows from that.
-    pub(crate) disagreements: Vec<(String, Vec<Disagreement>)>,
+    pub(crate) disagreements: usize,
+    /// Of each workload that there is no agreement on.
+    reports: Vec<String>,
 }
 
 /// The seeds of a run: so many, unless the environment says another number, or one.
@@ -58,12 +58,11 @@ pub(crate) fn compared(
             let found = found.with_context(|| workload.to_string());
             let mut all = all.lock().expect("nobody panics with it");
             match (&mut *all, found) {
-                (Ok(verdict), Ok((steps, found))) => {
+                (Ok(verdict), Ok((steps, found, report))) => {
                     verdict.workloads += 1;
                     verdict.steps += steps;
-                    if !found.is_empty() {
-                        verdict.disagreements.push((workload.to_string(), found));
-                    }
+                    verdict.disagreements += found;
+                    verdict.reports.extend(report);
                 }
                 (all @ Ok(_), Err(error)) => *all = Err(error),
                 (Err(_), _) => return,
@@ -78,55 +77,65 @@ pub(crate) fn compared(
     all.into_inner().expect("nobody panics with it")
 }
 
+/// How many steps were compared, on how much they do not agree, and what that is: of the first step only, since what follows
+/// follows from that.
 fn one(
     workload: &Workload,
     dialect: Dialect,
     [one, other]: [Run<'_>; 2],
-) -> Result<(usize, Vec<Disagreement>)> {
+) -> Result<(usize, usize, Option<String>)> {
     let (one, other) = (one(workload)?, other(workload)?);
     let steps = one.len().min(other.len());
     let facts = |observations: &[Observation]| facts(workload, dialect, observations);
     let mut found = compare(&facts(&one), &facts(&other));
     let first = found.iter().map(|found| found.step).min();
     found.retain(|found| Some(found.step) == first);
-    if let Some(first) = first {
-        tell_way(workload, &one, first);
-    }
-    for found in &found {
-        print(workload, found);
-    }
-    Ok((steps, found))
+    let report = first.map(|first| report(workload, &one, &found, first));
+    Ok((steps, found.len(), report))
 }
 
-/// The way to a disagreement, as the first side went it.
-fn tell_way(workload: &Workload, observations: &[Observation], to: usize) {
-    println!("agreement: {workload}");
+/// The way to a disagreement, as the first side went it, and both sides of it.
+fn report(
+    workload: &Workload,
+    observations: &[Observation],
+    found: &[Disagreement],
+    to: usize,
+) -> String {
+    let mut lines = vec![format!("{workload}: no agreement on step {to}")];
     let steps = workload.steps.iter().zip(observations).enumerate();
     for (number, (step, observation)) in steps.take(to + 1) {
-        println!("agreement:   {number:3} {step:?}: {}", observation.said);
+        lines.push(format!("  {number:3} {step:?}: {}", observation.said));
     }
-}
-
-fn print(workload: &Workload, found: &Disagreement) {
-    let step = workload.steps.get(found.step);
-    println!("agreement: {workload}, step {}: {step:?}", found.step);
-    println!("agreement:   {}", found.about);
-    for (side, fact) in ["simulated", "real"].iter().zip(&found.sides) {
-        let fact = fact.as_deref().unwrap_or("nothing");
-        println!("agreement:     {side:9} {fact}");
+    for found in found {
+        lines.push(format!("  {}", found.about));
+        for (side, fact) in ["simulated", "real"].iter().zip(&found.sides) {
+            let fact = fact.as_deref().unwrap_or("nothing");
+            lines.push(format!("    {side:9} {fact}"));
+        }
     }
+    lines.join("\n")
 }
 
 impl Verdict {
     /// Says how it went, and fails if it did not go well.
     pub(crate) fn tell(&self, who: &str) -> Result<()> {
-        let (workloads, steps) = (self.workloads, self.steps);
-        let disagreements: usize = self.disagreements.iter().map(|(_, of)| of.len()).sum();
+        for report in &self.reports {
+            println!("{report}");
+        }
+        let Self {
+            workloads,
+            steps,
+            disagreements,
+            ..
+        } = self;
         println!(
             "agreement: {who}: {workloads} workloads, {steps} steps, {disagreements} disagreements"
         );
-        let of: BTreeSet<_> = self.disagreements.iter().map(|(of, _)| of).collect();
-        ensure!(disagreements == 0, "they do not agree on {of:#?}");
+        ensure!(
+            *disagreements == 0,
+            "{} of {workloads} workloads are not seen alike",
+            self.reports.len()
+        );
         Ok(())
     }
 }
