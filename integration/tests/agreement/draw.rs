@@ -199,7 +199,7 @@ impl Drawing {
         if group == 0 && self.hangs {
             return self.end_hanging();
         }
-        let at_once = self.random.bool();
+        let at_once = self.random.bool() && self.can.hurry;
         self.ends(member, group, at_once);
     }
 

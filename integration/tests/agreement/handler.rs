@@ -117,6 +117,13 @@ impl Witness {
         .map(|name| envelope.headers.first(name))
         .map(|value| value.map_or("-".into(), |value| String::from_utf8_lossy(value)))
         .join(" ");
+        let answer = match (self.audits, hangs && self.group == 0 && of.generation == 0) {
+            (true, _) => Answer::Ack,
+            (_, true) if time == 1 => Answer::Hang,
+            // A letter would have no key that decides where it goes.
+            _ if key.is_none() => Answer::Ack,
+            _ => self.draw(of, time),
+        };
         let call = Handled {
             group: self.group,
             of,
@@ -129,17 +136,11 @@ impl Witness {
                 envelope.payload.len()
             ),
             how: How::Cut,
+            hangs: matches!(answer, Answer::Hang),
         };
         calls.handled.push(call);
         let number = calls.handled.len() - 1;
         drop(calls);
-        let answer = match (self.audits, hangs && self.group == 0 && of.generation == 0) {
-            (true, _) => Answer::Ack,
-            (_, true) if time == 1 => Answer::Hang,
-            // A letter would have no key that decides where it goes.
-            _ if key.is_none() => Answer::Ack,
-            _ => self.draw(of, time),
-        };
         let at_work = AtWork {
             seen: &self.seen,
             number,

@@ -18,7 +18,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) const DIALECT: Dialect = Dialect { one_sequence: true };
-pub(crate) const CAN: Can = Can { delete: true };
+pub(crate) const CAN: Can = Can {
+    delete: true,
+    hurry: true,
+};
 
 /// The world's clock at the latest at the end of a workload.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -45,6 +48,7 @@ pub(crate) fn simulated(
         clock: Arc::new(world.clone()),
         processes: (0..MEMBERS).map(process).collect(),
         prefix: "agree".into(),
+        shows_shares: false,
         delete: Box::new(move |topic| {
             let was_there = deleting.delete_topic(&topic);
             Box::pin(async move { Ok(was_there) })
@@ -78,6 +82,7 @@ fn real(
         clock: tokio.clone(),
         processes: (0..MEMBERS).map(process).collect(),
         prefix: broker.fresh_name("agree"),
+        shows_shares: false,
         delete: Box::new(move |topic| {
             let outside = outside.clone();
             Box::pin(async move {

@@ -21,8 +21,12 @@ use std::time::Duration;
 const DIALECT: Dialect = Dialect {
     one_sequence: false,
 };
-/// A Kafka answers a delete before the topic is gone, and which of its threads forgets it last is nobody's rule.
-const CAN: Can = Can { delete: false };
+/// A Kafka answers a delete before the topic is gone, and which of its threads forgets it last is nobody's rule. A consumer that ends
+/// waits for its last commit, which a coordinator that rebalances does not answer: how long, no rule says.
+const CAN: Can = Can {
+    delete: false,
+    hurry: false,
+};
 
 /// The world's clock at the latest at the end of a workload.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -46,6 +50,7 @@ fn simulated(workload: &Workload, world: u64) -> Result<Vec<Observation>> {
         clock: Arc::new(world.clone()),
         processes: (0..MEMBERS).map(process).collect(),
         prefix: "agree".into(),
+        shows_shares: true,
         delete: Box::new(|_| Box::pin(async { Err(anyhow!("no workload deletes")) })),
     };
     let observed = world.run_until(LIMIT, drive(&side, workload));
@@ -72,6 +77,7 @@ fn real(
         clock: tokio.clone(),
         processes: (0..MEMBERS).map(process).collect(),
         prefix: broker.fresh_name("agree"),
+        shows_shares: true,
         delete: Box::new(|_| Box::pin(async { Err(anyhow!("no workload deletes")) })),
     };
     runtime.block_on(drive(&side, workload))

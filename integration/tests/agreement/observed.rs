@@ -47,6 +47,8 @@ pub(crate) struct Handled {
     /// What else there is to compare of the envelope.
     pub(crate) note: String,
     pub(crate) how: How,
+    /// It does not end by itself.
+    pub(crate) hangs: bool,
 }
 
 /// How a group stands when nothing happens any more.

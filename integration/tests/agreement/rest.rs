@@ -41,7 +41,7 @@ pub(crate) async fn rest(
     for (number, group) in groups.iter().enumerate().filter(|(_, of)| of.is_open()) {
         let standing = loop {
             let so = match unsettled(seen, number, group) {
-                Ok(left) => look(group, partitions, left).await,
+                Ok(left) => look(side, group, partitions, left).await,
                 Err(why) => Err(why),
             };
             match so {
@@ -65,7 +65,7 @@ fn unsettled(seen: &Seen, number: usize, group: &Group) -> Result<usize, String>
     let mut last = BTreeMap::new();
     let mut settled = BTreeSet::new();
     for call in calls {
-        last.insert(call.of, call.how);
+        last.insert(call.of, call.hangs && call.how == How::Cut);
         if call.how.settles() {
             settled.insert(call.of);
         }
@@ -76,7 +76,7 @@ fn unsettled(seen: &Seen, number: usize, group: &Group) -> Result<usize, String>
     if group.paused {
         return Ok(left.len());
     }
-    let hangs = |instance: &Instance| last.get(instance) == Some(&How::Cut);
+    let hangs = |instance: &Instance| last.get(instance) == Some(&true);
     let held: BTreeSet<_> = (left.iter())
         .filter(|(instance, _)| hangs(instance))
         .map(|(_, lane)| *lane)
@@ -88,8 +88,14 @@ fn unsettled(seen: &Seen, number: usize, group: &Group) -> Result<usize, String>
 }
 
 /// Asks each member how it stands.
-async fn look(group: &Group, partitions: u32, left: usize) -> Result<Standing, String> {
+async fn look(
+    side: &Side,
+    group: &Group,
+    partitions: u32,
+    left: usize,
+) -> Result<Standing, String> {
     let mut standing = Standing::default();
+    let mut shares = Vec::new();
     for member in group.members.iter().flatten() {
         let status = member.status().await;
         let as_asked = match &status.state {
@@ -100,7 +106,17 @@ async fn look(group: &Group, partitions: u32, left: usize) -> Result<Standing, S
         if !as_asked || status.retrying > 0 {
             return Err(format!("{:?}, {} wait", status.state, status.retrying));
         }
+        shares.push(status.partitions.len());
         add(&mut standing, &status);
+    }
+    let (most, least) = (shares.iter().max(), shares.iter().min());
+    let fair = most
+        .zip(least)
+        .is_some_and(|(most, least)| most - least <= 1);
+    if side.shows_shares && (!fair || shares.iter().sum::<usize>() != partitions as usize) {
+        return Err(format!(
+            "of {partitions} partitions its members have {shares:?}"
+        ));
     }
     let known: BTreeSet<u32> = standing.lag.keys().copied().collect();
     if known != (0..partitions).collect() {

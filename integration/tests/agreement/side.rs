@@ -20,6 +20,8 @@ pub(crate) struct Side {
     /// Of every name, so that nobody else has it.
     pub(crate) prefix: String,
     pub(crate) delete: Delete,
+    /// The status of a subscription lists the partitions that it has, and no other: so it is seen when a group has shared them.
+    pub(crate) shows_shares: bool,
 }
 
 /// What a bus runs in, and what it connects by.

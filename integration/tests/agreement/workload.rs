@@ -93,6 +93,8 @@ pub(crate) enum Step {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Can {
     pub(crate) delete: bool,
+    /// A drain without time waits for nothing that takes long.
+    pub(crate) hurry: bool,
 }
 
 impl fmt::Display for Workload {
