@@ -2,7 +2,7 @@
 
 use super::handler::{self, ATTEMPTS_MAX, Seen, Witness};
 use super::observed::{How, Instance, Lane, Observation};
-use super::rest::{Group, rest};
+use super::rest::{Group, PATIENCE, rest};
 use super::said;
 use super::side::{SIZE_LIMIT, Side};
 use super::workload::{GROUPS, Label, MEMBERS, Start, Step, Workload};
@@ -234,7 +234,7 @@ impl Driver<'_> {
 
     async fn subscribe(&mut self, member: usize, group: usize, start: Start) -> Result<String> {
         let topic = self.home(member)?;
-        let name = format!("group-{group}");
+        let name = self.side.group(&format!("group-{group}"));
         let on_failure = match group {
             0 => OnFailure::dead_letter(self.side.dead()),
             _ => OnFailure::Skip,
@@ -358,7 +358,8 @@ impl Driver<'_> {
         for (at, (name, order, count)) in expected.into_iter().enumerate() {
             let group = GROUPS + at;
             let topic = self.buses[0].raw_topic(&name)?;
-            let builder = topic.subscription("audit").start(StartAt::Earliest);
+            let audit = self.side.group(&format!("audit-{at}"));
+            let builder = topic.subscription(&audit).start(StartAt::Earliest);
             let witness = Witness {
                 seen: self.seen.clone(),
                 seed: self.workload.seed,
@@ -368,7 +369,7 @@ impl Driver<'_> {
             };
             let builder = self.options(builder, order, OnFailure::Skip);
             let subscription = builder.handler(witness).await?;
-            let until = self.side.clock.now() + LIMIT;
+            let until = self.side.clock.now() + PATIENCE;
             let read = || self.seen.count(group, How::settles);
             while read() < count && self.side.clock.now() < until {
                 self.side.clock.sleep(Duration::from_millis(3)).await;

@@ -108,15 +108,10 @@ impl Witness {
         let times = calls.times.entry((self.group, of)).or_default();
         *times += 1;
         let time = *times;
-        let letter = [
-            header::PARTITION,
-            header::ATTEMPTS,
-            header::ERROR,
-            header::GROUP,
-        ]
-        .map(|name| envelope.headers.first(name))
-        .map(|value| value.map_or("-".into(), |value| String::from_utf8_lossy(value)))
-        .join(" ");
+        let letter = [header::PARTITION, header::ATTEMPTS, header::ERROR]
+            .map(|name| envelope.headers.first(name))
+            .map(|value| value.map_or("-".into(), |value| String::from_utf8_lossy(value)))
+            .join(" ");
         let answer = match (self.audits, hangs && self.group == 0 && of.generation == 0) {
             (true, _) => Answer::Ack,
             (_, true) if time == 1 => Answer::Hang,
@@ -135,7 +130,7 @@ impl Witness {
                 "key {key:?}, {} bytes, letter {letter}",
                 envelope.payload.len()
             ),
-            how: How::Cut,
+            how: How::AtWork,
             hangs: matches!(answer, Answer::Hang),
         };
         calls.handled.push(call);

@@ -105,7 +105,7 @@ fn the_simulated_kafka_agrees_with_the_real_one() -> Result<()> {
         .build()?;
     let broker = runtime.block_on(KafkaBroker::any())?;
     let verdict = compared(
-        &seeds(20)?,
+        &seeds(50)?,
         CAN,
         DIALECT,
         [

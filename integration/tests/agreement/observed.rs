@@ -31,7 +31,9 @@ pub(crate) enum How {
     Rejected,
     /// Failed or panicked, and there is no other attempt.
     GivenUp,
-    /// Dropped under way; also one that is still at work.
+    /// Not yet.
+    AtWork,
+    /// Dropped under way.
     Cut,
 }
 

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// So long it may take, by the side's clock.
-const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(3);
 
 /// What one group is to get, and who of it is there.
@@ -65,7 +65,7 @@ fn unsettled(seen: &Seen, number: usize, group: &Group) -> Result<usize, String>
     let mut last = BTreeMap::new();
     let mut settled = BTreeSet::new();
     for call in calls {
-        last.insert(call.of, call.hangs && call.how == How::Cut);
+        last.insert(call.of, call.hangs && call.how == How::AtWork);
         if call.how.settles() {
             settled.insert(call.of);
         }

@@ -41,6 +41,11 @@ impl Side {
         format!("{}-dead", self.prefix)
     }
 
+    /// A group's name: on Kafka a group is not one of a topic.
+    pub(crate) fn group(&self, name: &str) -> String {
+        format!("{}-{name}", self.prefix)
+    }
+
     /// A bus in that process. Both topics are declared: what one member does not know, it cannot give up.
     pub(crate) async fn connect(
         &self,
