@@ -99,11 +99,15 @@ impl Connection for JetConnection {
     type Consumer = JetConsumer;
 
     fn produce(&self, route: &JetRoute, envelope: Envelope, slot: Slot) -> Result<(), Failure> {
-        let key = envelope.key.as_deref().unwrap_or(envelope.id.as_bytes());
+        let partition = match &envelope.key {
+            Some(key) => partition_of(key, route.partitions),
+            // The low bits of an id are random.
+            None => (envelope.id.as_u128() as u32) % route.partitions,
+        };
         let of = InFlight {
             slot,
             topic: route.topic.clone(),
-            partition: partition_of(key, route.partitions),
+            partition,
             envelope,
             since: self.link.host.runtime().now(),
             sent: None,

@@ -6,7 +6,7 @@ use super::stream::Stream;
 use clearway::{BusEvent, ConfigureError, Ensure, Mismatch, TopicConfig};
 
 /// As many partitions a topic has that does not say.
-const PARTITIONS: u32 = 4;
+const PARTITIONS: u32 = 1;
 
 /// What `ensure` found or did.
 pub(super) struct Ensured {
@@ -16,8 +16,13 @@ pub(super) struct Ensured {
 
 pub(super) fn ensure(server: &mut Server, config: &TopicConfig) -> Result<Ensured, ConfigureError> {
     let topic = config.name.clone();
+    if config.ensure == Ensure::Skip {
+        // Nobody looks: that it is not there is said by the first publish.
+        let (partitions, events) = (config.partitions.unwrap_or(PARTITIONS), Vec::new());
+        return Ok(Ensured { partitions, events });
+    }
     let Some(stream) = server.streams.get_mut(&topic) else {
-        if matches!(config.ensure, Ensure::ValidateOnly | Ensure::Skip) {
+        if config.ensure == Ensure::ValidateOnly {
             let policy = config.ensure.name();
             return Err(ConfigureError::Missing { topic, policy });
         }
@@ -29,8 +34,7 @@ pub(super) fn ensure(server: &mut Server, config: &TopicConfig) -> Result<Ensure
         return Ok(Ensured { partitions, events });
     };
     let found = stream.partitions.len() as u32;
-    let wanted = config.partitions.filter(|wanted| *wanted != found);
-    let (Some(wanted), true) = (wanted, config.ensure != Ensure::Skip) else {
+    let Some(wanted) = config.partitions.filter(|wanted| *wanted != found) else {
         let events = Vec::new();
         return Ok(Ensured {
             partitions: found,

@@ -17,6 +17,9 @@ use std::time::{Duration, UNIX_EPOCH};
 /// Who has not been heard for so long is not pinned any more.
 pub(super) const PIN_WAIT: Duration = Duration::from_secs(4);
 
+/// A message may be as large, headers included, as a server has it that is told nothing.
+const PAYLOAD_MAX: usize = 1 << 20;
+
 /// How often the server looks for what only time brings.
 pub(super) const TICK: Duration = Duration::from_millis(250);
 
@@ -120,6 +123,17 @@ impl Server {
             self.wire.down(link, down, Duration::ZERO);
             return;
         }
+        if envelope.size() > PAYLOAD_MAX {
+            let failure = Failure::new(FailureKind::TooLarge, "maximum payload exceeded");
+            let (outcome, missing) = (Outcome::Rejected(failure), None);
+            let down = Down::Outcome {
+                ticket,
+                outcome,
+                missing,
+            };
+            self.wire.down(link, down, Duration::ZERO);
+            return;
+        }
         let (now, unix) = (self.now(), self.weather.world().unix_time());
         let stream = self
             .streams
@@ -147,8 +161,8 @@ impl Server {
         if stored.duplicate {
             self.weather.goal("a publish that the broker had already");
         }
-        // What is recognised is where it was stored first.
-        let partition = stream.partition(stored.sequence).unwrap_or(partition);
+        // Of what is recognised it says where it was stored first, and not in which partition: who published it again under another key
+        // takes it for that key's.
         let groups: Vec<_> = stream
             .durables
             .keys()

@@ -107,11 +107,6 @@ impl Stream {
         self.records.get(&sequence).map(|record| &record.envelope)
     }
 
-    /// The partition of what is at `sequence`.
-    pub(super) fn partition(&self, sequence: u64) -> Option<u32> {
-        self.records.get(&sequence).map(|record| record.partition)
-    }
-
     /// All that is there: partition, sequence and id.
     pub(super) fn listed(&self) -> impl Iterator<Item = (u32, u64, Uuid)> {
         let records = self.records.iter();

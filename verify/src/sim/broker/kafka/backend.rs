@@ -26,6 +26,8 @@ use std::time::Duration;
 pub(super) const NAME: &str = "kafka-sim";
 /// How long connecting may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// As large a message may be, as a client has it that is told nothing (`message.max.bytes`).
+const MESSAGE_MAX: usize = 1_000_000;
 /// Between two tries.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -159,6 +161,10 @@ impl Connection for SimConnection {
         if *route.topic == *DEAD_LETTERS && weather.strikes(Fault::DeadLetter) {
             let text = "Kafka: a policy of the broker forbids it";
             return Err(Failure::new(FailureKind::Broker, text));
+        }
+        if envelope.size() > MESSAGE_MAX {
+            let text = "Kafka: the message is larger than the client sends";
+            return Err(Failure::new(FailureKind::TooLarge, text));
         }
         let partition = match &envelope.key {
             Some(key) => partition_of(key, route.partitions),
