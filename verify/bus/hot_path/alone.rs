@@ -6,6 +6,7 @@ use clearway::backend::{
 use clearway::memory::Memory;
 use clearway::{BusEvent, Failure, Runtime, StartAt, Tokio, TopicConfig};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Takes `count` deliveries of a topic that is there, `window` of them out at a time as with a bus. Says before each how many there were.
 pub(crate) async fn take(
@@ -40,7 +41,7 @@ pub(crate) async fn take(
             }
         }
     }
-    consumer.close().await;
+    consumer.close(Duration::from_secs(1)).await;
 }
 
 /// A bus for a backend that is used without one.
