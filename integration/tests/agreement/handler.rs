@@ -160,8 +160,8 @@ impl Witness {
             5 => Answer::Reject,
             6 => Answer::Skip,
             // Now and then one that fails at every attempt.
-            7 if of.label % 3 == 0 => Answer::Fail,
-            _ if time > 1 && of.label % 4 == 0 => Answer::Fail,
+            7 if of.label.is_multiple_of(3) => Answer::Fail,
+            _ if time > 1 && of.label.is_multiple_of(4) => Answer::Fail,
             _ => Answer::Ack,
         }
     }
