@@ -42,7 +42,9 @@ pub struct CloseReport {
 pub struct TopicReport {
     /// Publishes that had their outcome between the close and the deadline, and the broker's word for it.
     pub drained: u64,
-    /// Publishes without an answer at the deadline, or in their own time before it: `Unknown`.
+    /// Publishes that ended `Unknown` before the deadline: their own time was over, or an answer was lost.
+    pub ambiguous: u64,
+    /// Publishes without an answer at the deadline: `Unknown`.
     pub unknown: u64,
     /// Publishes that had not been sent at the deadline: `Rejected`.
     pub unsent: u64,
@@ -138,8 +140,8 @@ fn settle_rest<B: Backend>(core: &Arc<Core<B>>, report: &mut CloseReport) {
     for (index, settled) in std::mem::take(&mut *shared.drained.lock()) {
         let topic = report.topics.entry(name(index)).or_default();
         topic.drained += settled.drained;
-        topic.unknown += settled.unknown;
-        report.drained &= settled.unknown == 0;
+        topic.ambiguous += settled.ambiguous;
+        report.drained &= settled.ambiguous == 0;
     }
     // What was never sent first: it is surely not stored.
     let failure = closed_failure();

@@ -217,7 +217,7 @@ impl<R> Shared<R> {
             let mut drained = self.drained.lock();
             let topic = drained.entry(entry.topic).or_default();
             *match is_unknown {
-                true => &mut topic.unknown,
+                true => &mut topic.ambiguous,
                 false => &mut topic.drained,
             } += 1;
         }

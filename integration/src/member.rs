@@ -201,6 +201,7 @@ fn told(report: &CloseReport) -> Value {
     let topics = report.topics.iter().map(|(name, topic)| {
         let told = json!({
             "drained": topic.drained,
+            "ambiguous": topic.ambiguous,
             "unknown": topic.unknown,
             "unsent": topic.unsent,
         });

@@ -392,12 +392,18 @@ impl Machine {
         let deadline = self.runtime.now() + limit;
         let report = self.runtime.run(self.bus.close(limit));
         if first {
+            let unknown = |model: &Model| model.count(|fate| *fate == Fate::Unknown);
+            let before = unknown(&self.model);
             self.model.advance(self.runtime.now().min(deadline));
-            assert_eq!(report.drained, self.model.open.is_empty());
+            let ambiguous = unknown(&self.model) - before;
+            let told: u64 = report.topics.values().map(|t| t.ambiguous).sum();
+            assert_eq!(told, ambiguous, "{report:?}");
+            let drained = ambiguous == 0 && self.model.open.is_empty();
+            assert_eq!(report.drained, drained, "{report:?}");
             let told: u64 = report
                 .topics
                 .values()
-                .map(|t| t.drained + t.unknown + t.unsent)
+                .map(|t| t.drained + t.ambiguous + t.unknown + t.unsent)
                 .sum();
             assert_eq!(told, left_before, "{report:?}");
             self.model.close(self.runtime.now().min(deadline));
