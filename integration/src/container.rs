@@ -1,6 +1,7 @@
 //! A container that belongs to one test, with its volume. Dropping it removes both.
 
 use crate::engine::Engine;
+use crate::patience::until;
 use crate::ports::free_port;
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::HashMap;
@@ -76,8 +77,14 @@ impl Container {
         &self.name
     }
 
+    /// Freezes it. A busy machine refuses that now and then ("unable to freeze"), and lets it run on.
     pub(crate) async fn pause(&self) -> Result<()> {
-        Ok(self.running()?.pause().await?)
+        let container = self.running()?;
+        until("it is frozen", async || {
+            container.pause().await?;
+            Ok(true)
+        })
+        .await
     }
 
     pub(crate) async fn unpause(&self) -> Result<()> {

@@ -275,7 +275,7 @@ impl Options {
     }
 
     /// How often the client says how it is. Every second if not set. Without (zero) the lag behind a transaction's marker at the
-    /// very end of a partition is not seen to be nothing.
+    /// very end of a partition is not seen to be nothing, and a client that has forgotten all brokers is not replaced.
     pub fn statistics(mut self, every: Duration) -> Self {
         self.statistics = every;
         self

@@ -13,6 +13,7 @@ use super::headers;
 use super::log::{self, Trouble};
 use super::native;
 use super::options::Options;
+use super::stranded::Stranded;
 use super::threads::{self, Ends};
 use super::waiting::{Most, Waiting};
 use crate::backend::{self, Host, Slot, partition_of};
@@ -86,6 +87,7 @@ struct Told {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) trouble: Trouble,
+    stranded: Stranded,
     numbers: Mutex<Option<ClientNumbers>>,
 }
 
@@ -303,6 +305,9 @@ impl ClientContext for Reports {
 
     fn stats(&self, statistics: Statistics) {
         *self.state.numbers.lock() = Some(numbers_of(&statistics));
+        if let Some(failure) = self.state.stranded.look(&statistics) {
+            self.host.lost(self.generation, failure);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -52,7 +52,7 @@ impl Poller {
                     }
                     self.leaving.begin_of_nothing(partitions);
                 }
-                Happened::Nothing | Happened::AtEnd(_) => {}
+                Happened::Nothing | Happened::AtEnd(_) | Happened::Stranded(_) => {}
             }
         }
     }

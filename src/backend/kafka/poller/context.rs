@@ -3,6 +3,8 @@
 //! Nothing here waits. A commit that was waited for in here would wait for the thread that it is on.
 
 use crate::backend::kafka::log::{self, Trouble};
+use crate::backend::kafka::stranded::Stranded;
+use crate::error::Failure;
 use crate::protocol::sync::Mutex;
 use crossbeam_queue::SegQueue;
 use rdkafka::config::RDKafkaLogLevel;
@@ -19,6 +21,7 @@ pub(super) struct Noted {
     /// Whoever polls does not look any more: the client is being closed.
     closing: Mutex<bool>,
     pub(super) trouble: Trouble,
+    stranded: Stranded,
     /// Records that brokers have sent, those that were thrown away again included.
     #[cfg(test)]
     pub(super) received: Mutex<i64>,
@@ -37,6 +40,8 @@ pub(super) enum Happened {
     },
     /// Nothing is fetched and not taken: the partition, and where its log ended.
     AtEnd(Vec<(i32, i64)>),
+    /// The client does nothing any more.
+    Stranded(Failure),
 }
 
 pub(super) struct Context {
@@ -81,6 +86,9 @@ impl ClientContext for Context {
             .collect();
         at_end.sort_unstable();
         self.noted.note(Happened::AtEnd(at_end));
+        if let Some(failure) = self.noted.stranded.look(&statistics) {
+            self.noted.note(Happened::Stranded(failure));
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -269,6 +269,7 @@ impl Poller {
             Happened::Assign(partitions) => self.assign(partitions),
             Happened::Revoke { partitions, lost } => self.revoke(partitions, lost),
             Happened::AtEnd(ends) => self.at_end(ends),
+            Happened::Stranded(failure) => self.fail(failure),
         }
     }
 
