@@ -114,6 +114,11 @@ pub(super) const FACADE: &[(&str, &[&str], &str)] = &[
         "the same, from the thread that takes reports",
     ),
     (
+        "src/backend/kafka/stranded.rs",
+        &["Mutex"],
+        "how often in a row a client knew no broker: only its statistics lock it",
+    ),
+    (
         "src/backend/kafka/threads.rs",
         &["Mutex"],
         "the answer of a call that blocks",
