@@ -115,7 +115,7 @@ pub fn not_verified(report: &Report) -> Vec<NotVerified> {
 const OF_THE_BUS: &[(&str, &str)] = &[
     (
         "tokio, and the stages between the protocols",
-        "The protocols are explored one at a time; how the stages use them is for simulated runs (`make sim`) and tests, and this run has none of either.",
+        "The protocols are explored one at a time; how the stages use them is for simulated runs (`make sim`) and tests, of which this run has a few seeds and nothing else.",
     ),
     (
         "async-nats",
