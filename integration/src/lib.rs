@@ -50,6 +50,7 @@ pub use outside::Outside;
 pub use patience::{PATIENCE, until, until_within};
 pub use proxy::{Fault, Proxy};
 pub use record::Record;
+pub use run::say;
 pub use server::{Access, Nats, Store};
 pub use witness::{MISHAPS, Manner, Mishaps, PANIC};
 pub use workload::{Load, Quota};

@@ -52,7 +52,7 @@ fn folder() -> Option<PathBuf> {
     std::env::var_os("CLEARWAY_RUN_DIR").map(PathBuf::from)
 }
 
-/// Past the test harness, which would keep the output of a test that passes.
-pub(crate) fn say(text: &str) {
+/// Says what a test has found, past the test harness, which would keep the output of a test that passes.
+pub fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "integration: {text}");
 }

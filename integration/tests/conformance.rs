@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 use clearway::BackendChoice;
-use clearway_integration::Broker;
+use clearway_integration::{Broker, say};
 use clearway_verify::conformance::{CASES, Stand, Verdict};
 use std::time::Instant;
 
@@ -37,26 +37,28 @@ async fn every_case(place: &str, url: String, prefix: String) -> Result<()> {
         match verdict {
             Ok(Verdict::Passed) => {
                 passed += 1;
-                println!("integration: conformance on {place} {room:11} {name} ... ok, {took:.1?}");
+                say(&format!(
+                    "conformance on {place} {room:11} {name} ... ok, {took:.1?}"
+                ));
             }
             Ok(Verdict::Refused(what)) => {
                 refused += 1;
-                println!(
-                    "integration: conformance on {place} {room:11} {name} ... refused: {what}"
-                );
+                say(&format!(
+                    "conformance on {place} {room:11} {name} ... refused: {what}"
+                ));
             }
             Err(error) => {
-                println!(
-                    "integration: conformance on {place} {room:11} {name} ... FAILED after {took:.1?}: {error:#}"
-                );
+                say(&format!(
+                    "conformance on {place} {room:11} {name} ... FAILED after {took:.1?}: {error:#}"
+                ));
                 failed.push(name);
             }
         }
     }
-    println!(
-        "integration: conformance on {place}: {passed} passed, {refused} refused, {} failed",
+    say(&format!(
+        "conformance on {place}: {passed} passed, {refused} refused, {} failed",
         failed.len()
-    );
+    ));
     ensure!(failed.is_empty(), "failed: {failed:?}");
     ensure!(passed + refused > 0, "there is no case {only:?}");
     Ok(())

@@ -4,6 +4,7 @@ use super::facts::{Dialect, Disagreement, compare, facts};
 use super::observed::Observation;
 use super::workload::{Can, Workload};
 use anyhow::{Context as _, Result, ensure};
+use clearway_integration::say;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, thread};
@@ -120,7 +121,7 @@ impl Verdict {
     /// Says how it went, and fails if it did not go well.
     pub(crate) fn tell(&self, who: &str) -> Result<()> {
         for report in &self.reports {
-            println!("{report}");
+            say(&report.to_string());
         }
         let Self {
             workloads,
@@ -128,9 +129,9 @@ impl Verdict {
             disagreements,
             ..
         } = self;
-        println!(
+        say(&format!(
             "agreement: {who}: {workloads} workloads, {steps} steps, {disagreements} disagreements"
-        );
+        ));
         ensure!(
             *disagreements == 0,
             "{} of {workloads} workloads are not seen alike",
