@@ -114,25 +114,11 @@ impl Server {
         }
         if &**topic == DEAD_LETTERS && self.weather.strikes(Fault::DeadLetter) {
             let failure = Failure::new(FailureKind::NoRoom, "the stream has no room");
-            let (outcome, missing) = (Outcome::Rejected(failure), None);
-            let down = Down::Outcome {
-                ticket,
-                outcome,
-                missing,
-            };
-            self.wire.down(link, down, Duration::ZERO);
-            return;
+            return self.refuse(link, ticket, failure);
         }
         if envelope.size() > PAYLOAD_MAX {
             let failure = Failure::new(FailureKind::TooLarge, "maximum payload exceeded");
-            let (outcome, missing) = (Outcome::Rejected(failure), None);
-            let down = Down::Outcome {
-                ticket,
-                outcome,
-                missing,
-            };
-            self.wire.down(link, down, Duration::ZERO);
-            return;
+            return self.refuse(link, ticket, failure);
         }
         let (now, unix) = (self.now(), self.weather.world().unix_time());
         let stream = self
@@ -193,6 +179,17 @@ impl Server {
             },
             late,
         );
+    }
+
+    /// What is not stored, and why.
+    fn refuse(&mut self, link: &Arc<Link>, ticket: u64, failure: Failure) {
+        let (outcome, missing) = (Outcome::Rejected(failure), None);
+        let down = Down::Outcome {
+            ticket,
+            outcome,
+            missing,
+        };
+        self.wire.down(link, down, Duration::ZERO);
     }
 
     fn durable(
