@@ -27,7 +27,7 @@ pub(super) enum ApiError {
 
 /// JetStream's error codes that mean something to us.
 pub(super) mod code {
-    pub(in super::super) const CONSUMER_NOT_FOUND: u64 = 10014;
+    const CONSUMER_NOT_FOUND: u64 = 10014;
     pub(in super::super) const NOT_ENABLED_FOR_ACCOUNT: u64 = 10039;
     pub(in super::super) const INVALID_CONFIG: u64 = 10052;
     pub(in super::super) const STREAM_EXISTS: u64 = 10058;
@@ -35,6 +35,9 @@ pub(super) mod code {
     pub(in super::super) const SUBJECTS_OVERLAP: u64 = 10065;
     pub(in super::super) const REPLICAS_NOT_SUPPORTED: u64 = 10074;
     pub(in super::super) const NOT_ENABLED: u64 = 10076;
+
+    /// There is no such durable: of a stream that is gone, JetStream names only the stream.
+    pub(in super::super) const NO_DURABLE: &[u64] = &[CONSUMER_NOT_FOUND, STREAM_NOT_FOUND];
 }
 
 impl Api {
@@ -87,18 +90,22 @@ impl Api {
         }
     }
 
-    /// What is there, or `None` if JetStream says that it is not: by `missing`, never by any other error.
-    pub(super) async fn look(&self, verb: &str, missing: u64) -> Result<Option<Value>, ApiError> {
+    /// What is there, or `None` if JetStream says that it is not: by one of `missing`, never by any other error.
+    pub(super) async fn look(
+        &self,
+        verb: &str,
+        missing: &[u64],
+    ) -> Result<Option<Value>, ApiError> {
         match self.call(verb, &Value::Null).await {
             Ok(value) => Ok(Some(value)),
-            Err(ApiError::Refused { code, .. }) if code == missing => Ok(None),
+            Err(ApiError::Refused { code, .. }) if missing.contains(&code) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     pub(super) async fn stream(&self, name: &str) -> Result<Option<Value>, ApiError> {
         let verb = format!("STREAM.INFO.{name}");
-        self.look(&verb, code::STREAM_NOT_FOUND).await
+        self.look(&verb, &[code::STREAM_NOT_FOUND]).await
     }
 }
 

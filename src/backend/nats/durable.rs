@@ -118,7 +118,7 @@ impl Durable {
     }
 
     async fn info(&self, api: &Api) -> Result<Option<Value>, ApiError> {
-        api.look(&self.info_verb(), code::CONSUMER_NOT_FOUND).await
+        api.look(&self.info_verb(), code::NO_DURABLE).await
     }
 
     /// Makes it if it is not there, or changes what is not as we need it.
@@ -188,7 +188,7 @@ impl Durable {
     /// Takes it away, if it is there.
     pub(super) async fn delete(&self, api: &Api) -> Result<(), ApiError> {
         let verb = format!("CONSUMER.DELETE.{}.{}", self.stream, self.name);
-        api.look(&verb, code::CONSUMER_NOT_FOUND).await.map(drop)
+        api.look(&verb, code::NO_DURABLE).await.map(drop)
     }
 
     pub(super) fn config(&self, options: &Options, begin: Begin) -> Value {

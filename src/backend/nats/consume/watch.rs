@@ -74,7 +74,8 @@ impl NatsConsumer {
         }
         self.touched.insert(partition.number);
         if let Some(error) = answer.get("error") {
-            let is_gone = error["err_code"].as_u64() == Some(code::CONSUMER_NOT_FOUND);
+            let is_gone =
+                (error["err_code"].as_u64()).is_some_and(|c| code::NO_DURABLE.contains(&c));
             let text = error["description"].as_str().unwrap_or("no reason given");
             match of {
                 _ if is_gone => drop(partition.break_down("the durable is gone", now)),
