@@ -55,6 +55,8 @@ use uuid::Uuid;
 /// After so many events the clock is looked at, also when there is always another: what is due does not wait for the end of
 /// a backlog.
 const LOOK_AT_CLOCK_EVERY: u32 = 64;
+/// So many deliveries are noted with one reading of the clock, while one comes after the other.
+const ONE_READING: u32 = 16;
 /// How long the broker may take to say how far behind a group is.
 const LAG_LIMIT: Duration = Duration::from_secs(1);
 /// After so many submissions workers are told, also when there are more to come.
@@ -90,6 +92,9 @@ pub(super) struct Intake {
     /// What workers were not told of yet.
     submitted: usize,
     events: u32,
+    /// When deliveries are noted as taken, and for how many more of them that is not read again.
+    taken_at: Duration,
+    readings_left: u32,
     want: Option<Want>,
     killed: bool,
     /// When the broker is to hear next that what is out is still worked at.
@@ -160,6 +165,8 @@ impl Intake {
             revoked: Vec::new(),
             submitted: 0,
             events: 0,
+            taken_at: Duration::ZERO,
+            readings_left: 0,
             // Until the first look at what is asked nothing is taken.
             want: Some(Want::Held),
             killed: false,
@@ -290,6 +297,8 @@ impl Intake {
                 return Poll::Ready(Happened::Heard(heard));
             }
             self.announce();
+            // It may be long until the next.
+            self.readings_left = 0;
             if self.control.interest.poll_change(cx).is_ready() {
                 return Poll::Ready(Happened::Asked);
             }

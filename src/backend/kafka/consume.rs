@@ -26,8 +26,8 @@ use std::thread::Thread;
 use std::time::Duration;
 
 /// The thread hears of what was taken in portions of so many, or so many bytes.
-const TOOK: usize = 64;
-const TOOK_BYTES: usize = 64 << 10;
+const TOOK: usize = 256;
+const TOOK_BYTES: usize = 256 << 10;
 /// How long a consumer may take to commit for the last time and to leave its group, if it has as long.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// Between a commit that failed and the next try, where confirmations are waited for.
@@ -54,6 +54,8 @@ pub struct KafkaConsumer {
     commit_at: Option<Duration>,
     /// Commits that the broker has not answered.
     committing: usize,
+    /// Counts answers.
+    answers: u32,
     timer: Option<(Duration, Task)>,
 }
 
@@ -120,6 +122,7 @@ impl KafkaConsumer {
             took_bytes: 0,
             commit_at: None,
             committing: 0,
+            answers: 0,
             timer: None,
         }
     }

@@ -91,8 +91,20 @@ impl Intake {
         self.submit(delivery, progress);
     }
 
+    /// When a delivery is taken. Not exact while one comes after the other: it is for those that are out long.
+    fn taken_at(&mut self) -> Duration {
+        match self.readings_left.checked_sub(1) {
+            Some(left) => self.readings_left = left,
+            None => {
+                self.taken_at = self.core.shared.runtime.now();
+                self.readings_left = ONE_READING - 1;
+            }
+        }
+        self.taken_at
+    }
+
     pub(super) fn submit(&mut self, delivery: Stashed, progress: Progress) {
-        let now = self.core.shared.runtime.now();
+        let now = self.taken_at();
         let id = delivery.envelope.id;
         let known = (self.dedup.as_mut()).map_or(Known::New, |dedup| dedup.take(id));
         let Stashed {
@@ -154,7 +166,7 @@ impl Intake {
             return;
         }
         if let Some(pace) = &mut self.pace {
-            pace.took(now);
+            pace.took(self.core.shared.runtime.now());
         }
         #[cfg(feature = "throttle")]
         if let Some(limiter) = &mut self.limiter {

@@ -6,6 +6,9 @@ use crate::backend::kafka::poller::{Commit, Order};
 use std::task::Context;
 use std::time::Duration;
 
+/// After so many answers the clock is looked at: between two that come far from each other, the timer is.
+const LOOK_AT_CLOCK_EVERY: u32 = 32;
+
 impl KafkaConsumer {
     /// The broker has answered commits.
     pub(super) fn answered(&mut self, count: usize) {
@@ -105,8 +108,12 @@ impl KafkaConsumer {
     pub(super) fn commit_in_time(&mut self) {
         match self.commit_at {
             None => self.commit_soon(),
-            Some(due) if due <= self.now() => self.commit(),
-            Some(_) => {}
+            Some(due) => {
+                self.answers = self.answers.wrapping_add(1);
+                if self.answers.is_multiple_of(LOOK_AT_CLOCK_EVERY) && due <= self.now() {
+                    self.commit();
+                }
+            }
         }
     }
 }

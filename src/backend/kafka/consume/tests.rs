@@ -49,6 +49,7 @@ impl Scene {
             took_bytes: 0,
             commit_at: None,
             committing: 0,
+            answers: 0,
             timer: None,
         };
         let mut scene = Self {
