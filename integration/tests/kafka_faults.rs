@@ -226,7 +226,9 @@ impl Full {
         let Some(broker) = KafkaBroker::own(Kafka::default()).await? else {
             return Ok(None);
         };
-        let options = Options::from_url(&broker.url())?.set("linger.ms", linger)?;
+        let options = Options::from_url(&broker.url())?
+            .publish_timeout(Duration::from_secs(1000))
+            .set("linger.ms", linger)?;
         let bus = Bus::builder()
             .backend(Backend::new(options))
             .in_flight(IN_FLIGHT, 1 << 30)

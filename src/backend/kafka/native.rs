@@ -169,12 +169,8 @@ pub(super) fn producer(options: &Options, slots: usize) -> ClientConfig {
         // What is too large is for the topic to say.
         .set("message.max.bytes", "104857600")
         .set("statistics.interval.ms", millis(options.statistics));
-    let (linger, batch) = match options.batching {
-        Batching::LowLatency => ("0", "1000000"),
-        Batching::Balanced => ("5", "1000000"),
-        Batching::Throughput => ("50", "1000000"),
-    };
-    config.set("linger.ms", linger).set("batch.size", batch);
+    let linger = preset_linger_ms(options.batching).to_string();
+    config.set("linger.ms", linger).set("batch.size", "1000000");
     config.set(
         "compression.type",
         match options.compression {
@@ -271,6 +267,28 @@ pub(super) fn poll_interval(options: &Options) -> Duration {
     named.map_or(POLL_INTERVAL, Duration::from_millis)
 }
 
+/// Why no publish would be in time, if a publish may wait longer for company than for its acknowledgement.
+pub(super) fn lingers_too_long(options: &Options) -> Option<String> {
+    let named = ["linger.ms", "queue.buffering.max.ms"].map(|name| options.native.get(name));
+    let named = named.into_iter().flatten().next();
+    // A number with a fraction, for the client.
+    let ms = named.and_then(|ms| ms.parse::<f64>().ok());
+    let ms = ms.unwrap_or_else(|| f64::from(preset_linger_ms(options.batching)));
+    let linger = Duration::try_from_secs_f64(ms / 1e3).ok()?;
+    let limit = options.publish_timeout;
+    (limit <= linger).then(|| {
+        format!("{limit:?} is over before what lingers ({linger:?}, `linger.ms`) is sent: every publish would be `Unknown`")
+    })
+}
+
+fn preset_linger_ms(batching: Batching) -> u32 {
+    match batching {
+        Batching::LowLatency => 0,
+        Batching::Balanced => 5,
+        Batching::Throughput => 50,
+    }
+}
+
 /// The user's own come last.
 fn native(options: &Options, mut config: ClientConfig) -> ClientConfig {
     for (name, value) in &options.native {
@@ -344,5 +362,21 @@ mod tests {
     fn the_users_own_come_last() {
         let options = Options::from_url("kafka://h/?linger.ms=7").expect("fine");
         assert_eq!(producer(&options, 10).get("linger.ms"), Some("7"));
+    }
+
+    #[test]
+    fn a_publish_has_longer_than_it_may_linger() {
+        let fine = || Options::from_url("kafka://h").expect("fine");
+        for name in ["linger.ms", "queue.buffering.max.ms"] {
+            let options = fine().set(name, "10000.5").expect("the client's to say");
+            let error = options.check().expect_err(name);
+            let told = "publish_timeout: 10s is over before what lingers (10.0005s";
+            assert!(error.to_string().starts_with(told), "{error}");
+            let longer = options.publish_timeout(Duration::from_millis(10_001));
+            longer.check().expect("long enough");
+        }
+        let short = fine().publish_timeout(Duration::from_millis(100));
+        let short = short.batching(Batching::Throughput);
+        short.check().expect("50 ms are less");
     }
 }

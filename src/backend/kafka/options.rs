@@ -268,7 +268,7 @@ impl Options {
         self
     }
 
-    /// How long a publish may wait for its acknowledgement, resends included. 10 s if not set.
+    /// How long a publish may wait for its acknowledgement, resends included. 10 s if not set. Longer than `linger.ms`, or it is refused.
     pub fn publish_timeout(mut self, timeout: Duration) -> Self {
         self.publish_timeout = timeout;
         self
@@ -320,6 +320,9 @@ impl Options {
             if value < least {
                 return refuse(setting, &format!("must be at least {least:?}"));
             }
+        }
+        if let Some(reason) = native::lingers_too_long(self) {
+            return refuse("publish_timeout", &reason);
         }
         Ok(())
     }

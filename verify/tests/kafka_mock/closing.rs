@@ -19,6 +19,8 @@ const CLOSE: Duration = Duration::from_secs(1);
 /// What is left then may take half a second to say goodbye, and the connection as long; the rest is the machine's.
 const CLOSED: Duration = Duration::from_millis(2500);
 const IN_FLIGHT: u64 = 500;
+/// Longer than anything lingers.
+const LONG: Duration = Duration::from_secs(1000);
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -138,7 +140,8 @@ async fn publishes_that_are_given_up_while_it_closes_are_not_drained() -> Result
 async fn what_lingers_is_sent_when_it_closes() -> Result<()> {
     for linger in ["200000", "600000", "900000"] {
         let cluster = cluster()?;
-        let bus = bus(options(&cluster)?.set("linger.ms", linger)?).await?;
+        let options = options(&cluster)?.publish_timeout(LONG);
+        let bus = bus(options.set("linger.ms", linger)?).await?;
         let topic = bus.raw_topic(TOPIC)?;
         let receipts = (0..IN_FLIGHT).map(|n| topic.publish(&format!("{n}").into()).enqueue());
         let receipts = receipts.collect::<Result<Vec<_>, _>>()?;
@@ -164,7 +167,8 @@ async fn what_a_handler_publishes_while_it_closes_does_not_linger() -> Result<()
     cluster.create_topic("bills", 1, 1)?;
     let fed = bus(options(&cluster)?).await?;
     fed.raw_topic(TOPIC)?.publish(&"one".into()).await?;
-    let bus = bus(options(&cluster)?.set("linger.ms", "200000")?).await?;
+    let options = options(&cluster)?.publish_timeout(LONG);
+    let bus = bus(options.set("linger.ms", "200000")?).await?;
     bus.configure(TopicConfig::new("bills").ensure(Ensure::Skip))
         .await?;
     let (begins, mut begun) = mpsc::unbounded_channel();
@@ -199,7 +203,8 @@ async fn what_a_handler_publishes_while_it_closes_does_not_linger() -> Result<()
 async fn a_linger_that_the_client_does_not_take_is_refused_by_name() -> Result<()> {
     let cluster = cluster()?;
     for name in ["linger.ms", "queue.buffering.max.ms"] {
-        let refused = match options(&cluster)?.set(name, "900001") {
+        let options = options(&cluster)?.publish_timeout(LONG);
+        let refused = match options.set(name, "900001") {
             Ok(options) => Bus::builder()
                 .backend(Kafka::new(options))
                 .connect()
