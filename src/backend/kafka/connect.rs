@@ -1,14 +1,11 @@
 //! Connecting: a client that a broker has let in and answered.
 
-use super::native;
+use super::admin::Admins;
 use super::options::Options;
 use super::produce::Pipe;
-use super::threads::{self, Elsewhere};
+use super::threads;
 use crate::backend::Host;
 use crate::error::{ConnectError, Failure, FailureKind};
-use rdkafka::ClientContext;
-use rdkafka::admin::AdminClient;
-use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::KafkaError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,16 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The clients of a connection.
 pub(super) struct Connected {
     pub(super) pipe: Pipe,
-    pub(super) admin: Admin,
+    pub(super) admins: Admins,
 }
-
-/// Its end joins threads.
-pub(super) type Admin = Elsewhere<AdminClient<Silent>>;
-
-/// A client whose log and errors nobody reads: its answers say it all.
-pub(super) struct Silent;
-
-impl ClientContext for Silent {}
 
 /// Connects, within the connect timeout.
 pub(super) async fn connect(
@@ -54,7 +43,7 @@ pub(super) async fn connect(
 
 /// Blocks.
 fn reach(
-    options: &Options,
+    options: &Arc<Options>,
     host: Arc<dyn Host>,
     generation: u64,
 ) -> Result<Connected, ConnectError> {
@@ -83,9 +72,8 @@ fn reach(
             failure,
         });
     }
-    let admin = AdminClient::from_config_and_context(&native::admin(options), Silent);
-    let admin = Elsewhere::new(admin.map_err(|error| refused(&error))?);
-    Ok(Connected { pipe, admin })
+    let admins = Admins::new(options.clone()).map_err(|error| refused(&error))?;
+    Ok(Connected { pipe, admins })
 }
 
 /// Why the client cannot be made: a setting that it does not know, or that does not fit the others.

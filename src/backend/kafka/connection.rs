@@ -3,8 +3,9 @@
 //! The client connects and reconnects to brokers by itself. What the bus calls a lost connection is a client that is no good any
 //! more: one whose idempotent producer has failed for good.
 
+use super::admin::Admins;
 use super::codes;
-use super::connect::{self, Admin, Connected, NAME};
+use super::connect::{self, Connected, NAME};
 use super::consume::KafkaConsumer;
 use super::ends::Ends;
 use super::options::Options;
@@ -13,7 +14,7 @@ use super::{ensure, subscribe, threads};
 use crate::backend::{self, Host, Slot, SubscribeRequest};
 use crate::config::{Ensure, TopicConfig};
 use crate::envelope::Envelope;
-use crate::error::{ConfigureError, ConnectError, Failure, FailureKind, SubscribeError};
+use crate::error::{ConfigureError, ConnectError, Failure, SubscribeError};
 use crate::metrics::ClientNumbers;
 use crate::protocol::sync::Mutex;
 use crate::runtime::timeout;
@@ -36,8 +37,7 @@ pub struct KafkaConnection {
     pub(super) closed: Arc<Signal<()>>,
     pub(super) ends: Arc<Ends>,
     pipe: Pipe,
-    /// `None` once it was closed.
-    admin: Mutex<Option<Arc<Admin>>>,
+    pub(super) admins: Admins,
 }
 
 impl KafkaConnection {
@@ -47,7 +47,7 @@ impl KafkaConnection {
         generation: u64,
     ) -> Result<Self, ConnectError> {
         let connecting = connect::connect(options.clone(), host.clone(), generation);
-        let Connected { pipe, admin } = connecting.await?;
+        let Connected { pipe, admins } = connecting.await?;
         Ok(Self {
             ends: Arc::new(Ends::new(options.clone())),
             host,
@@ -56,14 +56,8 @@ impl KafkaConnection {
             epochs: Arc::new(Mutex::new(generation << 32)),
             closed: Arc::new(Signal::new()),
             pipe,
-            admin: Mutex::new(Some(Arc::new(admin))),
+            admins,
         })
-    }
-
-    /// The way to ask about topics, unless it was closed.
-    pub(super) fn admin(&self) -> Result<Arc<Admin>, Failure> {
-        let admin = self.admin.lock().clone();
-        admin.ok_or_else(|| Failure::new(FailureKind::Disconnected, "the connection was closed"))
     }
 }
 
@@ -76,11 +70,19 @@ impl backend::Connection for KafkaConnection {
     }
 
     async fn ensure(&self, config: &TopicConfig) -> Result<Route, ConfigureError> {
-        let admin = self.admin().map_err(|failure| ConfigureError::Failed {
-            topic: config.name.clone(),
-            failure,
-        })?;
-        let route = ensure::ensure(&admin, &self.options, &*self.host, config).await?;
+        let asking = self
+            .admins
+            .ask()
+            .map_err(|failure| ConfigureError::Failed {
+                topic: config.name.clone(),
+                failure,
+            })?;
+        let ensured = ensure::ensure(&asking, &self.options, &*self.host, config).await;
+        asking.heard(match &ensured {
+            Err(ConfigureError::Failed { failure, .. }) => Some(failure),
+            _ => None,
+        });
+        let route = ensured?;
         if config.ensure != Ensure::Skip {
             let (client, limit) = (self.pipe.client(), self.options.request_timeout);
             let topic = config.name.clone();
@@ -100,11 +102,14 @@ impl backend::Connection for KafkaConnection {
     }
 
     async fn ping(&self) -> Result<(), Failure> {
-        let (admin, limit) = (self.admin()?, self.options.request_timeout);
+        let (asking, limit) = (self.admins.ask()?, self.options.request_timeout);
+        let admin = asking.client();
         let asked = threads::off("clearway-kafka-ping", move || {
             admin.inner().fetch_metadata(Some(PING), limit).map(drop)
         });
-        asked.await?.map_err(|error| codes::failure(&error))
+        let answered = asked.await?.map_err(|error| codes::failure(&error));
+        asking.heard(answered.as_ref().err());
+        answered
     }
 
     fn numbers(&self) -> Option<ClientNumbers> {
@@ -132,11 +137,10 @@ impl backend::Connection for KafkaConnection {
         self.pipe.stop(limit / 2);
         let ended = async {
             self.pipe.ended().await;
-            let (admin, ends) = (self.admin.lock().take(), self.ends.clone());
+            let (admin, ends) = (self.admins.close(), self.ends.clone());
             let end = move || {
                 ends.close();
-                // Who is still asking something has it for a moment longer.
-                if let Some(admin) = admin.and_then(Arc::into_inner) {
+                if let Some(admin) = admin {
                     admin.end_here();
                 }
             };

@@ -54,8 +54,12 @@ impl Ends {
         partitions: &[u32],
     ) -> Result<Vec<(u32, u64, u64)>, Failure> {
         let client = self.client()?;
-        let low = offsets(&client, topic, partitions, Offset::Beginning)?;
-        let high = offsets(&client, topic, partitions, Offset::End)?;
+        let asked = offsets(&client, topic, partitions, Offset::Beginning)
+            .and_then(|low| Ok((low, offsets(&client, topic, partitions, Offset::End)?)));
+        if asked.is_err() {
+            self.replace(&client);
+        }
+        let (low, high) = asked?;
         let ends = partitions.iter().map(|partition| {
             let of = |offsets: &BTreeMap<u32, u64>| offsets.get(partition).copied();
             (*partition, of(&low).unwrap_or(0), of(&high).unwrap_or(0))
@@ -79,6 +83,14 @@ impl Ends {
                 *state = State::Asked(client.clone());
                 Ok(client)
             }
+        }
+    }
+
+    /// What is asked next is asked by another: this one may have forgotten its brokers ([`admin`](super::admin)).
+    fn replace(&self, unanswered: &Arc<Client>) {
+        let mut state = self.client.lock();
+        if matches!(&*state, State::Asked(current) if Arc::ptr_eq(current, unanswered)) {
+            *state = State::NotAsked;
         }
     }
 

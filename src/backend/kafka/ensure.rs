@@ -3,8 +3,9 @@
 //! Look, compare, change, and look again, until there is nothing left to change. Another process that makes the same topic at the
 //! same moment is no error: whoever comes second finds it there.
 
+use super::admin::Admin;
 use super::codes;
-use super::connect::{Admin, NAME};
+use super::connect::NAME;
 use super::options::Options;
 use super::plan::{self, Change, Difference, Found};
 use super::produce::Route;

@@ -75,6 +75,7 @@
 //! - While a group rebalances a broker answers no commit of a member that waits for it: each is waited for up to a second, and the thread fetches
 //!   nothing meanwhile. To wait elsewhere, what is unanswered would have to be kept in order with hand-overs, which may not go before it.
 
+mod admin;
 mod codes;
 mod connect;
 mod connection;

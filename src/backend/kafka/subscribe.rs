@@ -4,7 +4,7 @@ use super::connect::NAME;
 use super::connection::KafkaConnection;
 use super::consume::{Handle, KafkaConsumer};
 use super::poller::{Reply, Start, Wire};
-use super::threads;
+use super::{codes, threads};
 use crate::backend::{SubscribeRequest, invalid_topic, only_topics};
 use crate::error::{Failure, SubscribeError};
 use std::sync::Arc;
@@ -50,13 +50,17 @@ async fn partitions(
     if let Some(partitions) = request.topic.partitions {
         return Ok(partitions as usize);
     }
-    let (admin, limit) = (connection.admin()?, connection.options.request_timeout);
+    let (asking, limit) = (connection.admins.ask()?, connection.options.request_timeout);
+    let admin = asking.client();
     let topic = request.topic.name.clone();
     let looked = threads::off("clearway-kafka-look", move || {
-        let metadata = admin.inner().fetch_metadata(Some(&topic), limit).ok()?;
-        let found = metadata.topics().iter().find(|at| *at.name() == *topic)?;
-        Some(found.partitions().len())
+        let metadata = admin.inner().fetch_metadata(Some(&topic), limit);
+        let metadata = metadata.map_err(|error| codes::failure(&error))?;
+        let found = metadata.topics().iter().find(|at| *at.name() == *topic);
+        Ok(found.map(|found| found.partitions().len()))
     });
+    let found: Result<_, Failure> = looked.await?;
+    asking.heard(found.as_ref().err());
     // Who subscribes asks the same once more, and hears what the matter is.
-    Ok(looked.await?.unwrap_or(1))
+    Ok(found.ok().flatten().unwrap_or(1))
 }

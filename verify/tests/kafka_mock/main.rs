@@ -4,3 +4,5 @@
 mod closing;
 mod coming_up;
 mod conformance;
+mod relay;
+mod stranded;
