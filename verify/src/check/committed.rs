@@ -50,13 +50,12 @@ impl<'h> Committed<'h> {
     ) -> Option<bool> {
         let deliver = now.deliver;
         let is_past = |&(line, position): &(usize, u64)| {
-            before.line < line
-                && line < now.line
-                && position > deliver.position
-                && !index.erased(&deliver.topic, line, now.line)
+            position > deliver.position && !index.erased(&deliver.topic, line, now.line)
         };
         let seen = self.seen.get(&log(now))?;
-        Some(seen.iter().any(is_past))
+        let from = seen.partition_point(|(line, _)| *line <= before.line);
+        let between = seen[from..].iter().take_while(|(line, _)| *line < now.line);
+        Some(between.into_iter().any(is_past))
     }
 
     /// The line at which its owner had done it and all it had before it, and so could commit it. `None`: it had not.
@@ -120,16 +119,18 @@ fn positions<'h>(
             *done = counts.unwrap_or(usize::MAX).min(*done);
         }
     }
-    let acked = index.ops.iter().filter_map(|op| Some((op, op.acked()?.1)));
-    let stored: Vec<_> = acked
-        .map(|(op, acked)| (&*op.invoke.topic, acked.partition, acked.position))
-        .collect();
+    let mut stored: HashMap<(&str, u32), Vec<u64>> = HashMap::new();
+    for op in &index.ops {
+        if let Some((_, acked)) = op.acked() {
+            let place = (&*op.invoke.topic, acked.partition);
+            stored.entry(place).or_default().push(acked.position);
+        }
+    }
     for ((topic, _, partition), positions) in &mut all {
         let first = positions.first_key_value().map_or(0, |(first, _)| *first);
-        for (of, at, position) in &stored {
-            if (of, at) == (topic, partition) && *position >= first {
-                positions.entry(*position).or_insert(usize::MAX);
-            }
+        let stored = stored.get(&(*topic, *partition)).into_iter().flatten();
+        for position in stored.filter(|position| **position >= first) {
+            positions.entry(*position).or_insert(usize::MAX);
         }
     }
     all

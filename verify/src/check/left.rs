@@ -78,8 +78,7 @@ fn stuck(index: &Index<'_>, findings: &mut Findings) {
     }
     for (copy, delivery) in first {
         let (topic, group, ..) = copy;
-        let drained = index.drained.get(&(topic, group)).into_iter().flatten();
-        let Some(&drained) = drained.into_iter().find(|&&line| line > delivery.line) else {
+        let Some(drained) = index.drained_after(topic, group, delivery.line) else {
             continue;
         };
         let settled = done.get(&copy).is_some_and(|&line| line < drained);

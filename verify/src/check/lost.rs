@@ -9,13 +9,17 @@ use std::collections::{BTreeSet, HashMap};
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
     let seen = Seen::new(index);
-    for (&(topic, group), drained) in &index.drained {
-        for op in index.ops.iter().filter(|op| op.invoke.topic == topic) {
+    let mut by_topic: HashMap<&str, Vec<&Op<'_>>> = HashMap::new();
+    for op in &index.ops {
+        by_topic.entry(&op.invoke.topic).or_default().push(op);
+    }
+    for &(topic, group) in index.drained.keys() {
+        for op in by_topic.get(topic).into_iter().flatten() {
             let Some((acked_at, acked)) = op.acked() else {
                 continue;
             };
             // The first time the group had caught up after the ack is when it must have seen it.
-            let Some(&drained) = drained.iter().find(|&&line| line > acked_at) else {
+            let Some(drained) = index.drained_after(topic, group, acked_at) else {
                 continue;
             };
             let first = seen.first(op, group);

@@ -86,10 +86,9 @@ fn never_given(index: &Index<'_>, findings: &mut Findings) {
             continue;
         };
         for (position, known) in positions.range(from + 1..deliver.position) {
-            let told = known.acked.is_some_and(|acked| {
-                let mut drained = index.drained.get(&(topic, group)).into_iter().flatten();
-                drained.any(|&line| line > acked)
-            });
+            let acked = known.acked;
+            let told =
+                acked.is_some_and(|acked| index.drained_after(topic, group, acked).is_some());
             if told || given.contains(&(topic, group, known.id)) {
                 continue;
             }
