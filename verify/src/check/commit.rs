@@ -7,7 +7,8 @@
 use super::index::Index;
 use super::verdict::{About, Findings, Property};
 use crate::history::{Commit, Event};
-use std::collections::{BTreeMap, HashMap};
+use foldhash::HashMap;
+use std::collections::BTreeMap;
 
 /// Topic, group and partition.
 type Log<'h> = (&'h str, &'h str, u32);
@@ -18,7 +19,7 @@ type Delivered<'h> = BTreeMap<u64, (usize, &'h str, Option<usize>)>;
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
     let mut delivered = delivered(index);
     // What subscriptions say and what the broker says, each against its own.
-    let mut last: HashMap<(Log<'_>, bool), (usize, &Commit)> = HashMap::new();
+    let mut last: HashMap<(Log<'_>, bool), (usize, &Commit)> = HashMap::default();
     for entry in &index.history.entries {
         let Event::Commit(commit) = &entry.event else {
             continue;
@@ -36,7 +37,7 @@ pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
 }
 
 fn delivered<'h>(index: &Index<'h>) -> HashMap<Log<'h>, Delivered<'h>> {
-    let mut all: HashMap<Log<'h>, Delivered<'h>> = HashMap::new();
+    let mut all: HashMap<Log<'h>, Delivered<'h>> = HashMap::default();
     for delivery in &index.deliveries {
         let deliver = delivery.deliver;
         let log = (&*deliver.topic, &*deliver.group, deliver.partition);

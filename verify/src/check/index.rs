@@ -6,7 +6,8 @@ use super::verdict::{Counts, Findings};
 use crate::history::{
     Acked, Deliver, Ended, History, Invoke, Order, Rebalance, Settled, Subscribe,
 };
-use std::collections::{BTreeMap, HashMap};
+use foldhash::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The first of these lines, which are in order, that is after another.
@@ -118,18 +119,18 @@ impl<'h> Index<'h> {
         let mut index = Self {
             history,
             ops: Vec::new(),
-            ops_by_id: HashMap::new(),
+            ops_by_id: HashMap::default(),
             deliveries: Vec::new(),
-            deliveries_by_id: HashMap::new(),
+            deliveries_by_id: HashMap::default(),
             drained: BTreeMap::new(),
-            closing: HashMap::new(),
-            closed: HashMap::new(),
-            ended: HashMap::new(),
+            closing: HashMap::default(),
+            closed: HashMap::default(),
+            ended: HashMap::default(),
             rebalances: Vec::new(),
-            subscriptions: HashMap::new(),
-            cuts: HashMap::new(),
-            freezes: HashMap::new(),
-            erased: HashMap::new(),
+            subscriptions: HashMap::default(),
+            cuts: HashMap::default(),
+            freezes: HashMap::default(),
+            erased: HashMap::default(),
         };
         building::read(&mut index, findings);
         index.count(&mut findings.counts);

@@ -5,11 +5,12 @@
 use super::index::{Index, Op};
 use super::verdict::{About, Findings, Property};
 use crate::history::Acked;
-use std::collections::{BTreeSet, HashMap};
+use foldhash::HashMap;
+use std::collections::BTreeSet;
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
     let seen = Seen::new(index);
-    let mut by_topic: HashMap<&str, Vec<&Op<'_>>> = HashMap::new();
+    let mut by_topic: HashMap<&str, Vec<&Op<'_>>> = HashMap::default();
     for op in &index.ops {
         by_topic.entry(&op.invoke.topic).or_default().push(op);
     }
@@ -71,8 +72,8 @@ struct Seen<'h> {
 
 impl<'h> Seen<'h> {
     fn new(index: &Index<'h>) -> Self {
-        let mut positions: HashMap<_, (u64, u64)> = HashMap::new();
-        let mut first = HashMap::new();
+        let mut positions: HashMap<_, (u64, u64)> = HashMap::default();
+        let mut first = HashMap::default();
         for delivery in &index.deliveries {
             let deliver = delivery.deliver;
             let (topic, group) = (deliver.topic.as_str(), deliver.group.as_str());

@@ -5,16 +5,16 @@ use super::{CloseLine, Delivery, Index, Op, Outcome};
 use crate::history::{
     ClosePhase, Deliver, Disconnect, Event, Invoke, Phase, Resend, Settle, Settled,
 };
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 /// Fills `index` from its history, and notes what cannot be sorted at all.
 pub(super) fn read<'h>(index: &mut Index<'h>, findings: &mut Findings) {
     let building = Building {
         index,
         findings,
-        by_op: HashMap::new(),
+        by_op: HashMap::default(),
         by_id: None,
-        running: HashMap::new(),
+        running: HashMap::default(),
     };
     building.read();
 }
