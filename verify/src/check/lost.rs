@@ -29,7 +29,7 @@ pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
             }
             let what = format!(
                 "op {} was acked at {topic}/{} {} and {} group {group} before it had caught up \
-                 ({} of what it saw of the partition)",
+                 ({})",
                 op.invoke.op,
                 acked.partition,
                 acked.position,
@@ -97,10 +97,10 @@ impl<'h> Seen<'h> {
 
     fn place(&self, topic: &str, group: &str, acked: &Acked) -> &'static str {
         match self.positions.get(&(topic, group, acked.partition)) {
-            None => "it saw nothing",
-            Some(&(low, _)) if acked.position < low => "prefix",
-            Some(&(_, high)) if acked.position > high => "postfix",
-            Some(_) => "middle",
+            None => "it saw nothing of the partition",
+            Some(&(low, _)) if acked.position < low => "prefix of what it saw of the partition",
+            Some(&(_, high)) if acked.position > high => "postfix of what it saw of the partition",
+            Some(_) => "middle of what it saw of the partition",
         }
     }
 }
