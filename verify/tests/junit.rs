@@ -1,7 +1,7 @@
 //! The JUnit XML beside a report says what the report says: read back, it has a case for each thing that the JSON has, and fails where the
 //! report has a complaint and nowhere else.
 
-use clearway_verify::report::{self, Report, VERSION};
+use clearway_verify::report::{self, HotPath, Report, VERSION};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use serde_json::{Value, json};
 use std::fs;
@@ -250,4 +250,30 @@ fn the_json_says_its_version_and_the_readme_which_that_is() {
     let readme = include_str!("../README.md");
     let says = format!("`version` is {VERSION}");
     assert!(readme.contains(&says), "the README does not say `{says}`");
+}
+
+/// There is no Makefile and no mutants where the protocols are somebody else's.
+#[test]
+fn what_is_not_verified_of_others_names_nothing_that_only_clearway_has() {
+    let ours = report(false);
+    let others = Report {
+        hot_path: HotPath::default(),
+        ..ours.clone()
+    };
+    let said = |report: &Report| {
+        let open = report::not_verified(report).into_iter();
+        let lines: Vec<String> = open
+            .map(|open| format!("{}: {}", open.what, open.why))
+            .collect();
+        lines.join("\n")
+    };
+    assert!(said(&ours).contains("`make race`") && said(&ours).contains("`make mutate`"));
+    let said = said(&others);
+    assert!(
+        said.contains("mutants: `verify mutate` makes them of Clearway's"),
+        "{said}"
+    );
+    for only_here in ["make race", "make mutate", "make sim", "make integration"] {
+        assert!(!said.contains(only_here), "{said}");
+    }
 }

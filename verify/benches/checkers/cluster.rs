@@ -127,12 +127,12 @@ impl Cluster {
         let bus = self.buses_made;
         self.buses_made += 1;
         self.buses.push(bus);
-        for topic in 0..TOPICS.len() {
+        for (topic, of) in TOPICS.into_iter().enumerate() {
             for (group, (name, order)) in GROUPS.into_iter().enumerate() {
                 self.record(Subscribe {
                     subscription: subscription(bus, topic, group),
                     bus,
-                    topic: TOPICS[topic].into(),
+                    topic: of.into(),
                     group: name.into(),
                     order,
                 });

@@ -109,10 +109,12 @@ pub(super) struct Wire {
     now: Mutex<Now>,
 }
 
+/// Boxed: what is large is not moved to and fro when something goes in between.
+type UnderWay = Box<(Arc<Link>, Packet)>;
+
 #[derive(Default)]
 struct Now {
-    /// Boxed: what is large is not moved to and fro when something goes in between.
-    under_way: BTreeMap<(Duration, u64), Box<(Arc<Link>, Packet)>>,
+    under_way: BTreeMap<(Duration, u64), UnderWay>,
     sent: u64,
     waker: Option<Waker>,
 }
