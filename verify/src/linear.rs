@@ -6,7 +6,8 @@
 //! question is hard in general, so a long history is parted by key first and the search has a
 //! deadline, after which the answer is [`Answer::Unknown`] and never "yes".
 
-use std::collections::{BTreeMap, HashSet};
+use foldhash::HashSet;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -131,7 +132,7 @@ impl<'s, S: Spec> Search<'s, S> {
             taken: vec![0; part.len().div_ceil(64)].into(),
             state: start.clone(),
             order: Vec::new(),
-            tried: HashSet::new(),
+            tried: HashSet::default(),
             answered: part
                 .iter()
                 .filter(|&&place| calls[place].end.is_some())

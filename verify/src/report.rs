@@ -1,12 +1,13 @@
-//! What a run of `verify` found: first as data, then for the terminal, as JSON and as one page.
+//! What a run of `verify` found: first as data, then for the terminal, as JSON, as one page and as JUnit XML.
 
+mod files;
 mod html;
-mod json;
+mod junit;
 mod simulation;
 pub mod terminal;
 mod unverified;
 
-pub use json::write;
+pub use files::write;
 pub use simulation::SimReport;
 pub use unverified::{NotVerified, not_verified};
 
@@ -19,7 +20,7 @@ use clearway_models::registry::{Run, Site, Verdict};
 use serde::{Deserialize, Serialize};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The version of the JSON report. It changes when a field changes its meaning.
+/// The version of the JSON report, its field `version`. It changes when a field goes or changes its meaning; a new field changes nothing.
 pub const VERSION: u32 = 1;
 
 /// Everything a run found.
@@ -99,6 +100,21 @@ impl CanaryReport {
     pub fn is_right(&self) -> bool {
         self.error.is_none() && self.found.iter().eq(self.expected.iter())
     }
+
+    /// What is wrong with it.
+    fn complaint(&self) -> Option<String> {
+        let Self {
+            name,
+            expected,
+            found,
+            error,
+        } = self;
+        let expected = expected.as_deref().unwrap_or("nothing");
+        (!self.is_right()).then(|| match error {
+            Some(error) => format!("canary {name}: {error}"),
+            None => format!("canary {name}: expected {expected}, found {found:?}"),
+        })
+    }
 }
 
 /// The counts of the hot path's test.
@@ -149,30 +165,42 @@ impl ModelReport {
     /// What speaks against it. A goal counts as reached if one of an engine's schedulers reached
     /// it; real threads meet too rarely to be asked.
     pub fn complaints(&self, protocol: &str) -> Vec<String> {
-        let name = format!("{protocol}/{}", self.invariant);
-        let mut complaints = Vec::new();
-        for run in &self.runs {
-            let engine = &run.engine;
-            if let Some(failure) = &run.failure {
-                complaints.push(format!("{name} under {engine}: {}", failure.message));
-            } else if run.verdict == Verdict::Truncated {
-                let executions = run.executions;
-                complaints.push(format!(
-                    "{name} under {engine}: truncated after {executions}"
-                ));
-            }
+        let of_runs = self
+            .runs
+            .iter()
+            .filter_map(|run| self.of_run(protocol, run));
+        let of_goals = self.judged_goals().filter_map(|(engine, goal, reached)| {
+            (reached == 0).then(|| self.never_reached(protocol, engine, &goal))
+        });
+        of_runs.chain(of_goals).collect()
+    }
+
+    /// What speaks against one run of it.
+    fn of_run(&self, protocol: &str, run: &Run) -> Option<String> {
+        let (name, engine) = (format!("{protocol}/{}", self.invariant), &run.engine);
+        match &run.failure {
+            Some(failure) => Some(format!("{name} under {engine}: {}", failure.message)),
+            None if run.verdict == Verdict::Truncated => Some(format!(
+                "{name} under {engine}: truncated after {}",
+                run.executions
+            )),
+            None => None,
         }
-        for engine in ["loom", "shuttle"] {
-            let failed = self.of(engine).any(|run| run.failure.is_some());
-            for (goal, _) in self
-                .goals(engine)
-                .iter()
-                .filter(|goal| goal.1 == 0 && !failed)
-            {
-                complaints.push(format!("{name} under {engine}: never reached \"{goal}\""));
-            }
-        }
-        complaints
+    }
+
+    /// Engine, goal and how often it was reached, where that is judged: what fails stops on the way to its goals.
+    fn judged_goals(&self) -> impl Iterator<Item = (&'static str, String, u64)> {
+        let judged = |engine: &&str| self.of(engine).all(|run| run.failure.is_none());
+        let engines = ["loom", "shuttle"].into_iter().filter(judged);
+        engines.flat_map(|engine| {
+            let goals = self.goals(engine).into_iter();
+            goals.map(move |(goal, reached)| (engine, goal, reached))
+        })
+    }
+
+    fn never_reached(&self, protocol: &str, engine: &str, goal: &str) -> String {
+        let invariant = &self.invariant;
+        format!("{protocol}/{invariant} under {engine}: never reached \"{goal}\"")
     }
 }
 
@@ -223,38 +251,51 @@ impl ProtocolReport {
             .iter()
             .flat_map(|model| model.complaints(name))
             .collect();
-        let spec = self.histories.as_ref().and_then(Checked::complaint);
-        complaints.extend(spec.map(|why| format!("histories of {why}")));
-        let idle = self.orderings.iter().flatten().filter(|site| !site.needed);
-        complaints.extend(idle.map(|site| {
-            let Site {
-                file,
-                line,
-                operation,
-                ordering,
-                weakened_to,
-                ..
-            } = site;
-            format!("{file}:{line} {operation}: no model needs {ordering}, {weakened_to} will do")
-        }));
+        complaints.extend(self.histories.as_ref().and_then(of_spec));
+        complaints.extend(self.orderings.iter().flatten().filter_map(of_site));
         complaints
+    }
+}
+
+/// What is wrong with what a spec was run against.
+fn of_spec(checked: &Checked) -> Option<String> {
+    Some(format!("histories of {}", checked.complaint()?))
+}
+
+/// What is wrong with an ordering: that it is stronger than anybody needs.
+fn of_site(site: &Site) -> Option<String> {
+    let Site {
+        file,
+        line,
+        operation,
+        ordering,
+        weakened_to,
+        ..
+    } = site;
+    (!site.needed).then(|| {
+        format!("{file}:{line} {operation}: no model needs {ordering}, {weakened_to} will do")
+    })
+}
+
+impl HotRow {
+    /// What is wrong with it.
+    fn complaint(&self) -> Option<String> {
+        let Self {
+            way,
+            locks,
+            allocations,
+            publishes,
+        } = self;
+        (locks + allocations > 0).then(|| {
+            format!("{way}: {locks} locks, {allocations} allocations in {publishes} publishes")
+        })
     }
 }
 
 impl HotPath {
     /// What is wrong with it. That it was not run is not wrong, but said.
     pub fn complaints(&self) -> Vec<String> {
-        let taken = |row: &&HotRow| row.locks + row.allocations > 0;
-        let say = |row: &HotRow| {
-            let HotRow {
-                way,
-                locks,
-                allocations,
-                publishes,
-            } = row;
-            format!("{way}: {locks} locks, {allocations} allocations in {publishes} publishes")
-        };
-        self.rows.iter().filter(taken).map(say).collect()
+        self.rows.iter().filter_map(HotRow::complaint).collect()
     }
 }
 
@@ -279,19 +320,7 @@ impl Report {
             .iter()
             .flat_map(ProtocolReport::complaints)
             .collect();
-        for canary in self.canaries.iter().filter(|canary| !canary.is_right()) {
-            let CanaryReport {
-                name,
-                expected,
-                found,
-                error,
-            } = canary;
-            let expected = expected.as_deref().unwrap_or("nothing");
-            complaints.push(match error {
-                Some(error) => format!("canary {name}: {error}"),
-                None => format!("canary {name}: expected {expected}, found {found:?}"),
-            });
-        }
+        complaints.extend(self.canaries.iter().filter_map(CanaryReport::complaint));
         complaints.extend(self.matrix.complaints());
         complaints.extend(self.mutants.complaints());
         complaints.extend(self.simulations.iter().flat_map(SimReport::complaints));

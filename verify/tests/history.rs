@@ -72,7 +72,7 @@ fn what_is_no_history_has_no_verdict_and_the_error_says_where() {
     let headless = GOOD.split_once('\n').unwrap().1;
     for (text, words) in [
         ("", &["empty", "expected a header"][..]),
-        (cut, &["line "]),
+        (cut, &["line 11", "the line is cut off"]),
         (&garbled, &["line 3"]),
         (&misspelt, &["partitoin"]),
         (&later, &["version 7", "version 1 only"]),
@@ -87,7 +87,20 @@ fn what_is_no_history_has_no_verdict_and_the_error_says_where() {
     let (code, said) = of([b"\xff\xfe\x00", GOOD.as_bytes()].concat());
     assert_eq!(code, 2, "{said}");
     let (code, said) = verify(Path::new("no/such/file.jsonl"));
-    assert!(code == 2 && said.contains("no/such/file.jsonl"), "{said}");
+    assert_eq!(code, 2, "{said}");
+    assert!(
+        said.starts_with("verify: cannot read no/such/file.jsonl: No such file"),
+        "{said}"
+    );
+}
+
+/// Who saw nothing of a partition lost no part of what it saw.
+#[test]
+fn a_group_that_saw_nothing_is_told_so() {
+    let everything = include_str!("../canaries/lost-everything.jsonl");
+    let (code, said) = of(everything);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("(it saw nothing of the partition)"), "{said}");
 }
 
 /// A program in another language writes histories, and they are judged. Where there is no Python this shows nothing, and says so.

@@ -144,6 +144,26 @@ pub struct Control {
     pub checker: Checker,
     /// Why it did not pass.
     pub complaint: Option<String>,
+    /// Whether that is from an earlier run of the same inputs.
+    #[serde(default)]
+    pub cached: bool,
+}
+
+impl Control {
+    /// What is wrong, if it did not pass.
+    pub fn complain(&self) -> Option<String> {
+        let Self {
+            protocol,
+            invariant,
+            checker,
+            complaint,
+            ..
+        } = self;
+        let complaint = complaint.as_ref()?;
+        Some(format!(
+            "the unpatched {protocol} under {checker}, {invariant}: {complaint}"
+        ))
+    }
 }
 
 /// One bug and what came of it.
@@ -170,6 +190,12 @@ impl BugReport {
             Cell::Killed(kill) => Some((*checker, kill)),
             _ => None,
         })
+    }
+
+    /// What is wrong, if it is not caught as its patch promises.
+    pub fn complaint(&self) -> Option<String> {
+        let complaint = self.complaint.as_ref()?;
+        Some(format!("bug {}: {complaint}", self.bug.name))
     }
 
     fn complain(bug: &Bug, cells: &[(Checker, Cell, bool)]) -> Option<String> {
@@ -212,22 +238,8 @@ pub struct Matrix {
 impl Matrix {
     /// What is wrong, one line each.
     pub fn complaints(&self) -> Vec<String> {
-        let bugs = self.bugs.iter().filter_map(|report| {
-            let complaint = report.complaint.as_ref()?;
-            Some(format!("bug {}: {complaint}", report.bug.name))
-        });
-        let controls = self.controls.iter().filter_map(|control| {
-            let Control {
-                protocol,
-                invariant,
-                checker,
-                complaint,
-            } = control;
-            let complaint = complaint.as_ref()?;
-            Some(format!(
-                "the unpatched {protocol} under {checker}, {invariant}: {complaint}"
-            ))
-        });
+        let bugs = self.bugs.iter().filter_map(BugReport::complaint);
+        let controls = self.controls.iter().filter_map(Control::complain);
         controls.chain(bugs).collect()
     }
 
@@ -381,16 +393,20 @@ fn checkers(bug: &Bug, has_spec: bool, scope: Scope) -> Vec<Checker> {
 
 fn controls(jobs: &[Job], said: impl Fn(&Job) -> (Cell, bool)) -> Vec<Control> {
     let of_original = jobs.iter().filter(|job| job.name == ORIGINAL);
-    let control = |job: &Job| Control {
-        protocol: job.protocol.clone(),
-        invariant: job.invariant.clone(),
-        checker: job.checker,
-        complaint: match said(job).0 {
-            Cell::Survived { .. } => None,
-            Cell::Killed(Kill { message, .. }) | Cell::Other { message } => Some(message),
-            Cell::Broken { why } => Some(why),
-            Cell::NotRun => Some("it was not run".to_owned()),
-        },
+    let control = |job: &Job| {
+        let (cell, cached) = said(job);
+        Control {
+            protocol: job.protocol.clone(),
+            invariant: job.invariant.clone(),
+            checker: job.checker,
+            complaint: match cell {
+                Cell::Survived { .. } => None,
+                Cell::Killed(Kill { message, .. }) | Cell::Other { message } => Some(message),
+                Cell::Broken { why } => Some(why),
+                Cell::NotRun => Some("it was not run".to_owned()),
+            },
+            cached,
+        }
     };
     of_original.map(control).collect()
 }

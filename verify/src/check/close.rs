@@ -5,7 +5,7 @@
 
 use super::index::{Delivery, Index};
 use super::verdict::{About, Findings, Property};
-use crate::history::Event;
+use crate::history::{Deliver, Event};
 use std::time::Duration;
 
 /// A bus has heard by then that it is to close: its task has run.
@@ -53,12 +53,17 @@ fn publishes(index: &Index<'_>, findings: &mut Findings) {
 fn handlers(index: &Index<'_>, findings: &mut Findings) {
     for delivery in &index.deliveries {
         let deliver = delivery.deliver;
-        let place = format!(
-            "{}/{} at {}",
-            deliver.topic, deliver.partition, deliver.position
-        );
+        let place = || {
+            let Deliver {
+                topic,
+                partition,
+                position,
+                ..
+            } = deliver;
+            format!("{topic}/{partition} at {position}")
+        };
         if let Some(closed) = closed_before(index, deliver.bus, delivery.line) {
-            let what = format!("{place}: a handler began after close had returned");
+            let what = format!("{}: a handler began after close had returned", place());
             let about = About {
                 lines: &[closed, delivery.line],
                 ids: &[&deliver.id],
@@ -68,7 +73,7 @@ fn handlers(index: &Index<'_>, findings: &mut Findings) {
         } else if let Some((settled, _)) = delivery.settled
             && let Some(closed) = closed_before(index, deliver.bus, settled)
         {
-            let what = format!("{place}: a handler still ran when close had returned");
+            let what = format!("{}: a handler still ran when close had returned", place());
             let lines = &[delivery.line, closed, settled];
             findings.add(
                 Property::AfterClose,
@@ -87,7 +92,7 @@ fn handlers(index: &Index<'_>, findings: &mut Findings) {
                 ids: &[&deliver.id],
                 ops: &[],
             };
-            findings.add(Property::AfterClose, format!("{place}: {what}"), about);
+            findings.add(Property::AfterClose, format!("{}: {what}", place()), about);
         }
     }
 }

@@ -7,7 +7,8 @@
 use super::index::Index;
 use super::verdict::{About, Findings, Property};
 use crate::history::{Commit, Event};
-use std::collections::{BTreeMap, HashMap};
+use foldhash::HashMap;
+use std::collections::BTreeMap;
 
 /// Topic, group and partition.
 type Log<'h> = (&'h str, &'h str, u32);
@@ -16,15 +17,15 @@ type Log<'h> = (&'h str, &'h str, u32);
 type Delivered<'h> = BTreeMap<u64, (usize, &'h str, Option<usize>)>;
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
-    let delivered = delivered(index);
+    let mut delivered = delivered(index);
     // What subscriptions say and what the broker says, each against its own.
-    let mut last: HashMap<(Log<'_>, bool), (usize, &Commit)> = HashMap::new();
+    let mut last: HashMap<(Log<'_>, bool), (usize, &Commit)> = HashMap::default();
     for entry in &index.history.entries {
         let Event::Commit(commit) = &entry.event else {
             continue;
         };
         let log = (&*commit.topic, &*commit.group, commit.partition);
-        if let Some(delivered) = delivered.get(&log) {
+        if let Some(delivered) = delivered.get_mut(&log) {
             unsettled(index, delivered, (entry.line, commit), findings);
         }
         if let Some((line, before)) =
@@ -36,7 +37,7 @@ pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
 }
 
 fn delivered<'h>(index: &Index<'h>) -> HashMap<Log<'h>, Delivered<'h>> {
-    let mut all: HashMap<Log<'h>, Delivered<'h>> = HashMap::new();
+    let mut all: HashMap<Log<'h>, Delivered<'h>> = HashMap::default();
     for delivery in &index.deliveries {
         let deliver = delivery.deliver;
         let log = (&*deliver.topic, &*deliver.group, deliver.partition);
@@ -48,20 +49,22 @@ fn delivered<'h>(index: &Index<'h>) -> HashMap<Log<'h>, Delivered<'h>> {
     all
 }
 
-/// The first delivered position below the commit that is not done.
+/// The first delivered position below the commit that is not done. What is done stays done, and is looked at once.
 fn unsettled(
     index: &Index<'_>,
-    delivered: &Delivered<'_>,
+    delivered: &mut Delivered<'_>,
     (line, commit): (usize, &Commit),
     findings: &mut Findings,
 ) {
-    let early = delivered
-        .range(..commit.position)
-        .find(|(_, (first, _, done))| {
-            *first < line
-                && done.is_none_or(|done| done > line)
-                && !index.erased(&commit.topic, *first, line)
-        });
+    let below = delivered.range(..commit.position);
+    let done = below.filter(|(_, (.., done))| done.is_some_and(|done| done <= line));
+    let done: Vec<u64> = done.map(|(position, _)| *position).collect();
+    for position in done {
+        delivered.remove(&position);
+    }
+    let mut below = delivered.range(..commit.position);
+    let early =
+        below.find(|(_, (first, ..))| *first < line && !index.erased(&commit.topic, *first, line));
     if let Some((position, (first, id, _))) = early {
         let what = format!(
             "{}/{}: group {} commits {}, and {position} is not done",

@@ -5,7 +5,8 @@
 
 use super::index::{Delivery, Index};
 use crate::history::Event;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
+use std::collections::BTreeMap;
 
 /// Topic, group and partition.
 type Log<'h> = (&'h str, &'h str, u32);
@@ -27,7 +28,7 @@ fn log<'h>(delivery: &Delivery<'h>) -> Log<'h> {
 
 impl<'h> Committed<'h> {
     pub(super) fn of(index: &Index<'h>) -> Self {
-        let mut seen: HashMap<Log<'h>, Vec<_>> = HashMap::new();
+        let mut seen: HashMap<Log<'h>, Vec<_>> = HashMap::default();
         for entry in &index.history.entries {
             if let Event::Commit(commit) = &entry.event
                 && commit.subscription.is_none()
@@ -50,13 +51,12 @@ impl<'h> Committed<'h> {
     ) -> Option<bool> {
         let deliver = now.deliver;
         let is_past = |&(line, position): &(usize, u64)| {
-            before.line < line
-                && line < now.line
-                && position > deliver.position
-                && !index.erased(&deliver.topic, line, now.line)
+            position > deliver.position && !index.erased(&deliver.topic, line, now.line)
         };
         let seen = self.seen.get(&log(now))?;
-        Some(seen.iter().any(is_past))
+        let from = seen.partition_point(|(line, _)| *line <= before.line);
+        let between = seen[from..].iter().take_while(|(line, _)| *line < now.line);
+        Some(between.into_iter().any(is_past))
     }
 
     /// The line at which its owner had done it and all it had before it, and so could commit it. `None`: it had not.
@@ -79,7 +79,7 @@ fn ready<'h>(
     index: &Index<'h>,
     seen: &HashMap<Log<'h>, Vec<(usize, u64)>>,
 ) -> HashMap<(Log<'h>, u64), Positions> {
-    let mut all: HashMap<_, Positions> = HashMap::new();
+    let mut all: HashMap<_, Positions> = HashMap::default();
     for delivery in &index.deliveries {
         if seen.contains_key(&log(delivery)) {
             let owner = (log(delivery), delivery.deliver.epoch);
@@ -107,7 +107,7 @@ fn positions<'h>(
     index: &Index<'h>,
     seen: &HashMap<Log<'h>, Vec<(usize, u64)>>,
 ) -> HashMap<Log<'h>, Positions> {
-    let mut all: HashMap<Log<'h>, Positions> = HashMap::new();
+    let mut all: HashMap<Log<'h>, Positions> = HashMap::default();
     let over = over(index);
     for delivery in &index.deliveries {
         if seen.contains_key(&log(delivery)) {
@@ -120,16 +120,18 @@ fn positions<'h>(
             *done = counts.unwrap_or(usize::MAX).min(*done);
         }
     }
-    let acked = index.ops.iter().filter_map(|op| Some((op, op.acked()?.1)));
-    let stored: Vec<_> = acked
-        .map(|(op, acked)| (&*op.invoke.topic, acked.partition, acked.position))
-        .collect();
+    let mut stored: HashMap<(&str, u32), Vec<u64>> = HashMap::default();
+    for op in &index.ops {
+        if let Some((_, acked)) = op.acked() {
+            let place = (&*op.invoke.topic, acked.partition);
+            stored.entry(place).or_default().push(acked.position);
+        }
+    }
     for ((topic, _, partition), positions) in &mut all {
         let first = positions.first_key_value().map_or(0, |(first, _)| *first);
-        for (of, at, position) in &stored {
-            if (of, at) == (topic, partition) && *position >= first {
-                positions.entry(*position).or_insert(usize::MAX);
-            }
+        let stored = stored.get(&(*topic, *partition)).into_iter().flatten();
+        for position in stored.filter(|position| **position >= first) {
+            positions.entry(*position).or_insert(usize::MAX);
         }
     }
     all
@@ -137,14 +139,14 @@ fn positions<'h>(
 
 /// The line at which each owner was an owner no more: a later one has begun.
 fn over<'h>(index: &Index<'h>) -> HashMap<(Log<'h>, u64), usize> {
-    let mut owners: HashMap<Log<'h>, BTreeMap<u64, usize>> = HashMap::new();
+    let mut owners: HashMap<Log<'h>, BTreeMap<u64, usize>> = HashMap::default();
     for delivery in &index.deliveries {
         let owners = owners.entry(log(delivery)).or_default();
         owners
             .entry(delivery.deliver.epoch)
             .or_insert(delivery.line);
     }
-    let mut over = HashMap::new();
+    let mut over = HashMap::default();
     for (log, owners) in owners {
         let mut next = usize::MAX;
         for (epoch, begun) in owners.into_iter().rev() {
@@ -164,8 +166,8 @@ fn gaps<'h>(
         .iter()
         .map(|(log, positions)| (*log, positions.iter().peekable()))
         .collect();
-    let (mut gaps, mut begun) = (HashMap::new(), HashSet::new());
-    let mut owners: HashMap<Log<'h>, (u64, Positions)> = HashMap::new();
+    let (mut gaps, mut begun) = (HashMap::default(), HashSet::default());
+    let mut owners: HashMap<Log<'h>, (u64, Positions)> = HashMap::default();
     for delivery in &index.deliveries {
         let (log, epoch) = (log(delivery), delivery.deliver.epoch);
         let Some(left) = left.get_mut(&log) else {

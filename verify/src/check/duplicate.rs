@@ -18,7 +18,7 @@ use super::committed::Committed;
 use super::index::{Delivery, Index, Op};
 use super::verdict::{About, Cause, Findings, Property};
 use crate::history::Settled;
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::time::Duration;
 
 /// So long before a process stood still what it had told its broker last may not have left it.
@@ -33,8 +33,8 @@ type Copy<'h> = (&'h str, &'h str, u32, u64, &'h str);
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
     let committed = Committed::of(index);
-    let mut last: HashMap<Copy<'_>, &Delivery<'_>> = HashMap::new();
-    let mut copies: HashMap<(&str, &str, &str), usize> = HashMap::new();
+    let mut last: HashMap<Copy<'_>, &Delivery<'_>> = HashMap::default();
+    let mut copies: HashMap<(&str, &str, &str), usize> = HashMap::default();
     for delivery in &index.deliveries {
         let deliver = delivery.deliver;
         let (topic, group, id) = (&*deliver.topic, &*deliver.group, &*deliver.id);

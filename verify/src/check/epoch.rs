@@ -4,11 +4,11 @@
 use super::index::Index;
 use super::verdict::{About, Findings, Property};
 use crate::history::{Event, Phase};
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
-    let mut newest: HashMap<(&str, &str, u32, usize), (u64, usize)> = HashMap::new();
-    let mut lives: HashMap<&str, usize> = HashMap::new();
+    let mut newest: HashMap<(&str, &str, u32, usize), (u64, usize)> = HashMap::default();
+    let mut lives: HashMap<&str, usize> = HashMap::default();
     for entry in &index.history.entries {
         let line = entry.line;
         let (topic, group, partition, epoch, what, id) = match &entry.event {

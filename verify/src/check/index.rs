@@ -6,8 +6,15 @@ use super::verdict::{Counts, Findings};
 use crate::history::{
     Acked, Deliver, Ended, History, Invoke, Order, Rebalance, Settled, Subscribe,
 };
-use std::collections::{BTreeMap, HashMap};
+use foldhash::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// The first of these lines, which are in order, that is after another.
+fn first_after(lines: &[usize], after: usize) -> Option<usize> {
+    let at = lines.partition_point(|&line| line <= after);
+    lines.get(at).copied()
+}
 
 /// How a publish ended.
 #[derive(Clone, Copy)]
@@ -112,18 +119,18 @@ impl<'h> Index<'h> {
         let mut index = Self {
             history,
             ops: Vec::new(),
-            ops_by_id: HashMap::new(),
+            ops_by_id: HashMap::default(),
             deliveries: Vec::new(),
-            deliveries_by_id: HashMap::new(),
+            deliveries_by_id: HashMap::default(),
             drained: BTreeMap::new(),
-            closing: HashMap::new(),
-            closed: HashMap::new(),
-            ended: HashMap::new(),
+            closing: HashMap::default(),
+            closed: HashMap::default(),
+            ended: HashMap::default(),
             rebalances: Vec::new(),
-            subscriptions: HashMap::new(),
-            cuts: HashMap::new(),
-            freezes: HashMap::new(),
-            erased: HashMap::new(),
+            subscriptions: HashMap::default(),
+            cuts: HashMap::default(),
+            freezes: HashMap::default(),
+            erased: HashMap::default(),
         };
         building::read(&mut index, findings);
         index.count(&mut findings.counts);
@@ -147,7 +154,7 @@ impl<'h> Index<'h> {
     /// Whether a bus lost a session between two lines: what it told the broker last may not have arrived.
     pub(super) fn cut(&self, bus: u32, after: usize, before: usize) -> bool {
         let cuts = self.cuts.get(&bus).map_or(&[][..], Vec::as_slice);
-        cuts.iter().any(|&line| after < line && line < before)
+        first_after(cuts, after).is_some_and(|line| line < before)
     }
 
     /// Whether the process of a bus stood still for a while that lies between `after` and `before`, and had begun to at `at`.
@@ -189,17 +196,24 @@ impl<'h> Index<'h> {
     /// another has lost it, earlier or late, explains nothing.
     pub(super) fn rebalanced(&self, first: &Delivery<'_>, second: &Delivery<'_>) -> bool {
         let deliver = second.deliver;
-        let between = self
+        let from = self
             .rebalances
-            .iter()
-            .filter(|(line, _)| first.line < *line && *line < second.line);
-        between.into_iter().any(|(_, rebalance)| {
+            .partition_point(|(line, _)| *line <= first.line);
+        let behind = self.rebalances[from..].iter();
+        let mut between = behind.take_while(|(line, _)| *line < second.line);
+        between.any(|(_, rebalance)| {
             rebalance.topic == deliver.topic
                 && rebalance.group == deliver.group
                 && (rebalance.from).is_none_or(|bus| bus == first.deliver.bus)
                 && (rebalance.partitions.is_empty()
                     || rebalance.partitions.contains(&deliver.partition))
         })
+    }
+
+    /// The first line after this one at which a group had caught up with a topic.
+    pub(super) fn drained_after(&self, topic: &str, group: &str, line: usize) -> Option<usize> {
+        let drained = self.drained.get(&(topic, group))?;
+        first_after(drained, line)
     }
 
     /// Whether something was destroyed in a topic between two lines.

@@ -7,7 +7,8 @@
 
 use super::index::{Delivery, Index};
 use super::verdict::{About, Findings, Property};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
+use std::collections::BTreeMap;
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
     left_out(index, findings);
@@ -15,9 +16,9 @@ pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
 }
 
 fn left_out(index: &Index<'_>, findings: &mut Findings) {
-    let mut done = HashSet::new();
+    let mut done = HashSet::default();
     let mut last = BTreeMap::new();
-    let mut epochs: HashMap<_, u64> = HashMap::new();
+    let mut epochs: HashMap<_, u64> = HashMap::default();
     for delivery in &index.deliveries {
         let deliver = delivery.deliver;
         let Some(&(end, _)) = index.ended.get(&deliver.subscription) else {
@@ -60,7 +61,7 @@ fn left_out(index: &Index<'_>, findings: &mut Findings) {
 
 fn stuck(index: &Index<'_>, findings: &mut Findings) {
     let mut first = BTreeMap::new();
-    let mut done = HashMap::new();
+    let mut done = HashMap::default();
     for delivery in &index.deliveries {
         let deliver = delivery.deliver;
         let (topic, group) = (&*deliver.topic, &*deliver.group);
@@ -78,8 +79,7 @@ fn stuck(index: &Index<'_>, findings: &mut Findings) {
     }
     for (copy, delivery) in first {
         let (topic, group, ..) = copy;
-        let drained = index.drained.get(&(topic, group)).into_iter().flatten();
-        let Some(&drained) = drained.into_iter().find(|&&line| line > delivery.line) else {
+        let Some(drained) = index.drained_after(topic, group, delivery.line) else {
             continue;
         };
         let settled = done.get(&copy).is_some_and(|&line| line < drained);

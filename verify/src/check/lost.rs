@@ -5,17 +5,22 @@
 use super::index::{Index, Op};
 use super::verdict::{About, Findings, Property};
 use crate::history::Acked;
-use std::collections::{BTreeSet, HashMap};
+use foldhash::HashMap;
+use std::collections::BTreeSet;
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
     let seen = Seen::new(index);
-    for (&(topic, group), drained) in &index.drained {
-        for op in index.ops.iter().filter(|op| op.invoke.topic == topic) {
+    let mut by_topic: HashMap<&str, Vec<&Op<'_>>> = HashMap::default();
+    for op in &index.ops {
+        by_topic.entry(&op.invoke.topic).or_default().push(op);
+    }
+    for &(topic, group) in index.drained.keys() {
+        for op in by_topic.get(topic).into_iter().flatten() {
             let Some((acked_at, acked)) = op.acked() else {
                 continue;
             };
             // The first time the group had caught up after the ack is when it must have seen it.
-            let Some(&drained) = drained.iter().find(|&&line| line > acked_at) else {
+            let Some(drained) = index.drained_after(topic, group, acked_at) else {
                 continue;
             };
             let first = seen.first(op, group);
@@ -24,7 +29,7 @@ pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
             }
             let what = format!(
                 "op {} was acked at {topic}/{} {} and {} group {group} before it had caught up \
-                 ({} of what it saw of the partition)",
+                 ({})",
                 op.invoke.op,
                 acked.partition,
                 acked.position,
@@ -67,8 +72,8 @@ struct Seen<'h> {
 
 impl<'h> Seen<'h> {
     fn new(index: &Index<'h>) -> Self {
-        let mut positions: HashMap<_, (u64, u64)> = HashMap::new();
-        let mut first = HashMap::new();
+        let mut positions: HashMap<_, (u64, u64)> = HashMap::default();
+        let mut first = HashMap::default();
         for delivery in &index.deliveries {
             let deliver = delivery.deliver;
             let (topic, group) = (deliver.topic.as_str(), deliver.group.as_str());
@@ -92,10 +97,10 @@ impl<'h> Seen<'h> {
 
     fn place(&self, topic: &str, group: &str, acked: &Acked) -> &'static str {
         match self.positions.get(&(topic, group, acked.partition)) {
-            None => "it saw nothing",
-            Some(&(low, _)) if acked.position < low => "prefix",
-            Some(&(_, high)) if acked.position > high => "postfix",
-            Some(_) => "middle",
+            None => "it saw nothing of the partition",
+            Some(&(low, _)) if acked.position < low => "prefix of what it saw of the partition",
+            Some(&(_, high)) if acked.position > high => "postfix of what it saw of the partition",
+            Some(_) => "middle of what it saw of the partition",
         }
     }
 }

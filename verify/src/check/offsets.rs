@@ -4,7 +4,7 @@
 use super::index::{Index, Op};
 use super::verdict::{About, Findings, Property};
 use crate::history::Acked;
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
     positions(index, findings);
@@ -34,7 +34,7 @@ fn positions(index: &Index<'_>, findings: &mut Findings) {
         );
         Some((place, deliver.id.as_str(), delivery.line))
     });
-    let mut held = HashMap::new();
+    let mut held = HashMap::default();
     for (place, id, line) in acked.chain(delivered) {
         let &mut (other, first) = held.entry(place).or_insert((id, line));
         if other != id {

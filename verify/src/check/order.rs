@@ -11,7 +11,8 @@
 use super::index::{Delivery, Index, Op};
 use super::verdict::{About, Findings, Property};
 use crate::history::{Order, Settled};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
+use std::collections::BTreeMap;
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
     let stored = stored(index);
@@ -81,7 +82,7 @@ fn report(findings: &mut Findings, what: String, lines: &[usize], pair: [&Stored
 }
 
 fn one_partition(key: &[Stored<'_, '_>], findings: &mut Findings) {
-    let mut partitions = HashSet::new();
+    let mut partitions = HashSet::default();
     for stored in key {
         if partitions.insert(stored.partition) && partitions.len() > 1 {
             let invoke = stored.op.invoke;
@@ -132,7 +133,7 @@ fn acked_before_invoked(key: &[Stored<'_, '_>], findings: &mut Findings) {
 
 /// Publishes of one process that were promised order: positions rise with their begin.
 fn pipelined(key: &[Stored<'_, '_>], findings: &mut Findings) {
-    let mut last: HashMap<(u32, u32), &Stored<'_, '_>> = HashMap::new();
+    let mut last: HashMap<(u32, u32), &Stored<'_, '_>> = HashMap::default();
     for stored in key.iter().filter(|stored| stored.op.invoke.ordered) {
         let place = (stored.op.invoke.process, stored.partition);
         if let Some(before) = last.insert(place, stored)
@@ -164,8 +165,8 @@ pub(super) fn lane<'h>(index: &Index<'h>, delivery: &Delivery<'h>) -> Option<Lan
 }
 
 fn delivered(index: &Index<'_>, findings: &mut Findings) {
-    let mut seen = HashSet::new();
-    let mut highest: HashMap<_, &Delivery<'_>> = HashMap::new();
+    let mut seen = HashSet::default();
+    let mut highest: HashMap<_, &Delivery<'_>> = HashMap::default();
     for delivery in &index.deliveries {
         let deliver = delivery.deliver;
         let Some(lane) = lane(index, delivery) else {
@@ -211,8 +212,8 @@ fn delivered(index: &Index<'_>, findings: &mut Findings) {
 
 /// Something is delivered while one before it, which its handler did not finish, waits.
 fn overtaken(index: &Index<'_>, findings: &mut Findings) {
-    let mut waiting: HashMap<Lane<'_>, BTreeMap<u64, &Delivery<'_>>> = HashMap::new();
-    let mut done: HashMap<(Lane<'_>, u64), usize> = HashMap::new();
+    let mut waiting: HashMap<Lane<'_>, BTreeMap<u64, &Delivery<'_>>> = HashMap::default();
+    let mut done: HashMap<(Lane<'_>, u64), usize> = HashMap::default();
     for delivery in &index.deliveries {
         let deliver = delivery.deliver;
         let Some(of) = lane(index, delivery) else {

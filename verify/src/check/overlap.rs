@@ -11,10 +11,10 @@
 use super::index::{Delivery, Index};
 use super::order::{Lane, lane};
 use super::verdict::{About, Findings, Property};
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
-    let mut running: HashMap<Lane<'_>, Vec<(usize, &Delivery<'_>)>> = HashMap::new();
+    let mut running: HashMap<Lane<'_>, Vec<(usize, &Delivery<'_>)>> = HashMap::default();
     for delivery in &index.deliveries {
         // Without an end nobody can say how long it was at work.
         let (Some(lane), Some((end, _))) = (lane(index, delivery), delivery.settled) else {

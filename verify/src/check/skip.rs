@@ -11,7 +11,8 @@ use super::index::{Delivery, Index};
 use super::order::{Lane, lane};
 use super::overlap::outlived;
 use super::verdict::{About, Findings, Property};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
+use std::collections::BTreeMap;
 
 pub(super) fn check(index: &Index<'_>, findings: &mut Findings) {
     never_given(index, findings);
@@ -29,7 +30,7 @@ struct Known<'h> {
 }
 
 fn known<'h>(index: &Index<'h>) -> HashMap<Log<'h>, BTreeMap<u64, Known<'h>>> {
-    let mut all: HashMap<Log<'h>, BTreeMap<u64, Known<'h>>> = HashMap::new();
+    let mut all: HashMap<Log<'h>, BTreeMap<u64, Known<'h>>> = HashMap::default();
     let mut note = |log: (&'h str, u32, usize), key: Option<&'h str>, position, line, id, acked| {
         let keys = [None, key];
         for key in &keys[..1 + usize::from(key.is_some())] {
@@ -65,8 +66,8 @@ fn never_given(index: &Index<'_>, findings: &mut Findings) {
         })
         .collect();
     // Where an owner has begun in a partition, and how far it is in each lane of it.
-    let mut begun: HashMap<_, u64> = HashMap::new();
-    let mut passed: HashMap<(Lane<'_>, u64), &Delivery<'_>> = HashMap::new();
+    let mut begun: HashMap<_, u64> = HashMap::default();
+    let mut passed: HashMap<(Lane<'_>, u64), &Delivery<'_>> = HashMap::default();
     for delivery in &index.deliveries {
         let Some(lane) = lane(index, delivery) else {
             continue;
@@ -86,10 +87,9 @@ fn never_given(index: &Index<'_>, findings: &mut Findings) {
             continue;
         };
         for (position, known) in positions.range(from + 1..deliver.position) {
-            let told = known.acked.is_some_and(|acked| {
-                let mut drained = index.drained.get(&(topic, group)).into_iter().flatten();
-                drained.any(|&line| line > acked)
-            });
+            let acked = known.acked;
+            let told =
+                acked.is_some_and(|acked| index.drained_after(topic, group, acked).is_some());
             if told || given.contains(&(topic, group, known.id)) {
                 continue;
             }
@@ -106,8 +106,8 @@ fn never_given(index: &Index<'_>, findings: &mut Findings) {
 }
 
 fn still_at_work(index: &Index<'_>, findings: &mut Findings) {
-    let mut begun: HashMap<Lane<'_>, BTreeMap<u64, Vec<&Delivery<'_>>>> = HashMap::new();
-    let mut done: HashMap<(Lane<'_>, u64), usize> = HashMap::new();
+    let mut begun: HashMap<Lane<'_>, BTreeMap<u64, Vec<&Delivery<'_>>>> = HashMap::default();
+    let mut done: HashMap<(Lane<'_>, u64), usize> = HashMap::default();
     for delivery in &index.deliveries {
         let Some(of) = lane(index, delivery) else {
             continue;

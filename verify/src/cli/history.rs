@@ -1,6 +1,7 @@
 //! `verify history FILE`: judges a recorded history, whoever recorded it.
 
 use crate::check;
+use crate::history::ReadError;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -28,7 +29,11 @@ pub fn run(path: &Path) -> ExitCode {
             }
         }
         Err(error) => {
-            eprintln!("verify: {} is no history: {error}", path.display());
+            match &error {
+                // It names the file; what is in it nobody knows.
+                ReadError::Io { .. } => eprintln!("verify: cannot read {error}"),
+                _ => eprintln!("verify: {} is no history: {error}", path.display()),
+            }
             ExitCode::from(NO_HISTORY)
         }
     }

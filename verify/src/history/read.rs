@@ -153,10 +153,14 @@ fn parse<'t, T: Deserialize<'t>>(line: usize, text: &'t [u8]) -> Result<T, ReadE
         let what = what
             .rsplit_once(" at line ")
             .map_or(&*what, |(what, _)| what);
+        let cut = match error.is_eof() {
+            true => ": the line is cut off",
+            false => "",
+        };
         ReadError::Line {
             line,
             column: error.column(),
-            what: what.to_owned(),
+            what: format!("{what}{cut}"),
         }
     })
 }
@@ -212,6 +216,7 @@ mod tests {
         assert!(said.contains("missing field `at`"), "{said}");
         let said = refusal(&format!("{HEADER}{{\"at\":1,\"drained\":{{\"topic\":\"t\""));
         assert!(said.starts_with("line 2, column 30: EOF"), "{said}");
+        assert!(said.ends_with("the line is cut off"), "{said}");
         let said = refusal(&format!(
             "{HEADER}{{\"at\":1,\"rejected\":{{\"op\":-1,\"reason\":\"\"}}}}"
         ));

@@ -80,6 +80,20 @@ impl Score {
 }
 
 impl ProtocolMutants {
+    /// What is wrong with a mutant of it: that it survived, and nobody knows why it may.
+    pub fn complaint(&self, mutant: &MutantReport) -> Option<String> {
+        let (protocol, name) = (&self.protocol, &mutant.name);
+        (mutant.is_survivor()).then(|| format!("{protocol}: survived: {name}"))
+    }
+
+    /// What is wrong with no single one.
+    pub fn other_complaints(&self) -> impl Iterator<Item = String> {
+        let protocol = &self.protocol;
+        self.complaints
+            .iter()
+            .map(move |c| format!("{protocol}: {c}"))
+    }
+
     /// How many there are of each kind.
     pub fn score(&self) -> Score {
         let count = |is: fn(&MutantReport) -> bool| self.mutants.iter().filter(|m| is(m)).count();
@@ -110,17 +124,11 @@ impl Mutants {
 
     /// What is wrong, one line each.
     pub fn complaints(&self) -> Vec<String> {
-        let mut complaints = Vec::new();
-        for of in &self.protocols {
-            let survivors = of.mutants.iter().filter(|m| m.is_survivor());
-            complaints.extend(survivors.map(|m| format!("{}: survived: {}", of.protocol, m.name)));
-            complaints.extend(
-                of.complaints
-                    .iter()
-                    .map(|c| format!("{}: {c}", of.protocol)),
-            );
-        }
-        complaints
+        let of_protocol = |of: &ProtocolMutants| {
+            let survivors = of.mutants.iter().filter_map(|mutant| of.complaint(mutant));
+            survivors.chain(of.other_complaints()).collect::<Vec<_>>()
+        };
+        self.protocols.iter().flat_map(of_protocol).collect()
     }
 
     fn path(tree: &Tree) -> PathBuf {

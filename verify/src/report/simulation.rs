@@ -60,11 +60,13 @@ impl SimReport {
 
     /// What is wrong: the seeds that do not hold, and how each is run again.
     pub fn complaints(&self) -> Vec<String> {
-        let again = |seed: &u64| {
-            let broker = &self.broker;
-            format!("simulation: make sim BROKER={broker} SEED={seed} ENVELOPES={ENVELOPES}")
-        };
-        self.failed.iter().map(again).collect()
+        self.failed.iter().map(|seed| self.again(*seed)).collect()
+    }
+
+    /// How a seed that does not hold is run again.
+    pub(super) fn again(&self, seed: u64) -> String {
+        let broker = &self.broker;
+        format!("simulation: make sim BROKER={broker} SEED={seed} ENVELOPES={ENVELOPES}")
     }
 
     /// One line of a terminal.

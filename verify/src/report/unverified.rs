@@ -23,10 +23,8 @@ pub fn not_verified(report: &Report) -> Vec<NotVerified> {
             why,
         });
     };
-    let of_the_bus: &[_] = match report.hot_path == HotPath::default() {
-        true => &[],
-        false => OF_THE_BUS,
-    };
+    let is_ours = report.hot_path != HotPath::default();
+    let of_the_bus = if is_ours { OF_THE_BUS } else { &[] };
     for (what, why) in TRUSTED.iter().chain(of_the_bus) {
         add(what, (*why).to_owned());
     }
@@ -51,11 +49,13 @@ pub fn not_verified(report: &Report) -> Vec<NotVerified> {
         ),
     );
     let threads = executions(report, "threads");
+    let race = match is_ours {
+        true => "; `make race` runs them under ThreadSanitizer",
+        false => "",
+    };
     add(
         "real memory",
-        format!(
-            "{threads} executions on plain threads are a stress, not a proof; `make race` runs them under ThreadSanitizer."
-        ),
+        format!("{threads} executions on plain threads are a stress, not a proof{race}."),
     );
     for protocol in &report.protocols {
         let name = &protocol.protocol;
@@ -84,7 +84,12 @@ pub fn not_verified(report: &Report) -> Vec<NotVerified> {
     let fresh = |name: &str| mutated.iter().any(|of| of.protocol == name);
     let names = report.protocols.iter().map(|of| of.protocol.as_str());
     let stale: Vec<&str> = names.filter(|name| !fresh(name)).collect();
-    if !stale.is_empty() {
+    if !is_ours {
+        add(
+            "mutants",
+            "`verify mutate` makes them of Clearway's protocols only.".to_owned(),
+        );
+    } else if !stale.is_empty() {
         add(
             "mutants",
             format!(

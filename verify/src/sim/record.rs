@@ -9,6 +9,7 @@ use crate::history::{
 };
 use crate::recorder::{OpId, Recorder};
 use clearway::Runtime;
+use foldhash::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -140,12 +141,19 @@ fn bury(history: &mut History, letters: &BTreeSet<(String, u32)>) {
             _ => {}
         }
     }
+    if buried.is_empty() {
+        return;
+    }
+    let mut delivered: HashMap<&str, Vec<usize>> = HashMap::default();
+    for (at, entry) in history.entries.iter().enumerate() {
+        if let Event::Deliver(of) = &entry.event {
+            delivered.entry(&of.id).or_default().push(at);
+        }
+    }
     let mut cut_off = Vec::new();
     for (at, of) in buried {
-        let behind = &history.entries[at + 1..];
-        let again = behind.iter().position(
-            |entry| matches!(&entry.event, Event::Deliver(deliver) if deliver.id == of.id),
-        );
+        let all = &delivered[&*of.id];
+        let again = all.get(all.partition_point(|of| *of <= at)).copied();
         // A letter has the id of what it is about: the broker knows the second of an envelope for the first.
         let attempt = of.attempt.unwrap_or_default();
         let of_it = (of.id.clone(), 0)..=(of.id.clone(), attempt);
@@ -156,7 +164,7 @@ fn bury(history: &mut History, letters: &BTreeSet<(String, u32)>) {
             Event::Deliver(next) => is_behind(of, next, order),
             _ => false,
         };
-        let untold = again.is_some_and(|again| !behind[..again].iter().any(is_told));
+        let untold = again.is_some_and(|again| !history.entries[at + 1..again].iter().any(is_told));
         if untold || !is_there {
             cut_off.push(at);
         }

@@ -44,9 +44,14 @@ impl KafkaConsumer {
         false
     }
 
+    /// Commits in its time. Where answers are confirmed that is at once, also for a gap that nobody waits for: an answer that comes next goes
+    /// with the commit that is due, and would wait as long.
     pub(super) fn commit_soon(&mut self) {
         if self.commit_at.is_none() {
-            self.commit_at = Some(self.now() + self.commit_every);
+            self.commit_at = Some(match self.request.confirm {
+                true => Duration::ZERO,
+                false => self.now() + self.commit_every,
+            });
         }
     }
 
@@ -93,7 +98,7 @@ impl KafkaConsumer {
             // Now: when the time for the hand-over is up nobody asks again.
             self.commit();
         } else if confirm {
-            self.commit_at.get_or_insert(Duration::ZERO);
+            self.commit_soon();
         } else {
             self.commit_in_time();
         }

@@ -150,6 +150,29 @@ fn what_is_settled_while_it_leaves_is_committed_at_once() {
     assert_eq!(scene.commits().0, [9], "now");
 }
 
+/// Behind the end of a transaction: nobody waits for it, and it must not keep waiting who does.
+#[test]
+fn a_confirmed_answer_does_not_wait_for_the_commit_of_a_gap() {
+    let mut scene = Scene::begin();
+    scene.consumer.request.confirm = true;
+    scene.fetched(7, &[4]);
+    scene.wire.fetched.push(Fetched::End {
+        partition: 1,
+        epoch: 7,
+        seen: Some(5),
+        offset: 6,
+    });
+    scene.fetched(7, &[6]);
+    let taken = scene.hear();
+    assert_eq!(taken.len(), 2);
+    assert_eq!(scene.commits().0, NONE, "nothing is settled");
+    for (_, token) in &taken {
+        scene.consumer.acknowledge(token);
+    }
+    scene.hear();
+    assert_eq!(scene.commits().0, [7], "now, and not when it is time");
+}
+
 /// What goes to another with a partition is the first that is not settled, whatever was delivered.
 #[test]
 fn a_released_partition_goes_with_what_is_settled_in_front() {

@@ -5,15 +5,16 @@ use super::{CloseLine, Delivery, Index, Op, Outcome};
 use crate::history::{
     ClosePhase, Deliver, Disconnect, Event, Invoke, Phase, Resend, Settle, Settled,
 };
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 /// Fills `index` from its history, and notes what cannot be sorted at all.
 pub(super) fn read<'h>(index: &mut Index<'h>, findings: &mut Findings) {
     let building = Building {
         index,
         findings,
-        by_op: HashMap::new(),
-        running: HashMap::new(),
+        by_op: HashMap::default(),
+        by_id: None,
+        running: HashMap::default(),
     };
     building.read();
 }
@@ -25,6 +26,9 @@ struct Building<'i, 'h> {
     index: &'i mut Index<'h>,
     findings: &'i mut Findings,
     by_op: HashMap<u64, usize>,
+    /// The last op of each id, from when somebody asks by the id alone.
+    by_id: Option<HashMap<&'h str, usize>>,
+    /// What has begun and not ended.
     running: HashMap<Running<'h>, Vec<usize>>,
 }
 
@@ -102,6 +106,9 @@ impl<'h> Building<'_, 'h> {
         }
         let name = (invoke.topic.as_str(), invoke.id.as_str());
         self.index.ops_by_id.entry(name).or_default().push(place);
+        if let Some(by_id) = &mut self.by_id {
+            by_id.insert(&invoke.id, place);
+        }
         self.index.ops.push(Op {
             line,
             invoke,
@@ -121,24 +128,13 @@ impl<'h> Building<'_, 'h> {
     }
 
     fn resend(&mut self, line: usize, resend: &'h Resend) {
-        let by_id = |id: &str| {
-            let same = |op: &&usize| {
-                let invoke = self.index.ops[**op].invoke;
-                invoke.id == id
-                    && resend
-                        .topic
-                        .as_ref()
-                        .is_none_or(|topic| *topic == invoke.topic)
-            };
-            self.by_op.values().filter(same).max().copied()
-        };
         let place = match (resend.op, &resend.id, &resend.topic) {
             (Some(op), ..) => self.by_op.get(&op).copied(),
             (None, Some(id), Some(topic)) => {
                 let ops = self.index.ops_by_id.get(&(topic.as_str(), id.as_str()));
                 ops.and_then(|ops| ops.last()).copied()
             }
-            (None, Some(id), None) => by_id(id),
+            (None, Some(id), None) => self.last_of(id),
             (None, None, _) => None,
         };
         match place {
@@ -148,6 +144,15 @@ impl<'h> Building<'_, 'h> {
                 self.contradiction(what, &[line], &[]);
             }
         }
+    }
+
+    /// The last op that publishes an envelope of this id, whatever its topic.
+    fn last_of(&mut self, id: &str) -> Option<usize> {
+        let ops = self.index.ops.iter().enumerate();
+        let by_id = self
+            .by_id
+            .get_or_insert_with(|| ops.map(|(place, op)| (&*op.invoke.id, place)).collect());
+        by_id.get(id).copied()
     }
 
     fn deliver(&mut self, line: usize, deliver: &'h Deliver) {
@@ -186,8 +191,13 @@ impl<'h> Building<'_, 'h> {
             ..
         } = settle;
         let running = (*subscription, topic.as_str(), *partition, *position);
-        match self.running.get_mut(&running).and_then(Vec::pop) {
-            Some(place) => self.index.deliveries[place].settled = Some((line, *how)),
+        let all = self.running.get_mut(&running);
+        let place = all.and_then(|all| all.pop().map(|place| (place, all.is_empty())));
+        if let Some((_, true)) = place {
+            self.running.remove(&running);
+        }
+        match place {
+            Some((place, _)) => self.index.deliveries[place].settled = Some((line, *how)),
             None => {
                 let what = format!(
                     "{topic}/{partition} at {position} is settled by subscription {subscription}, \
@@ -206,14 +216,16 @@ impl<'h> Building<'_, 'h> {
         }
         self.findings.counts.kills += 1;
         let deliveries = &mut self.index.deliveries;
-        let of_it = |delivery: &Delivery<'_>| delivery.deliver.bus == disconnect.bus;
-        for places in self.running.values_mut() {
-            places.retain(|&place| !of_it(&deliveries[place]));
-        }
-        let dead = deliveries.iter_mut().filter(|delivery| of_it(delivery));
-        for delivery in dead.filter(|delivery| delivery.settled.is_none()) {
-            delivery.settled = Some((line, Settled::Cancelled));
-        }
+        self.running.retain(|_, places| {
+            places.retain(|&place| {
+                let is_dead = deliveries[place].deliver.bus == disconnect.bus;
+                if is_dead {
+                    deliveries[place].settled = Some((line, Settled::Cancelled));
+                }
+                !is_dead
+            });
+            !places.is_empty()
+        });
     }
 
     fn frozen(&mut self, line: usize, bus: u32, phase: Phase) {

@@ -2,7 +2,8 @@
 
 use super::durable::Durable;
 use clearway::{Envelope, TopicConfig};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use foldhash::HashMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -49,7 +50,7 @@ impl Stream {
             partitions: vec![Vec::new(); partitions as usize],
             records: BTreeMap::new(),
             last: 0,
-            seen: HashMap::new(),
+            seen: HashMap::default(),
             seen_order: VecDeque::new(),
             durables: BTreeMap::new(),
         }

@@ -109,9 +109,12 @@ pub(super) struct Wire {
     now: Mutex<Now>,
 }
 
+/// Boxed: what is large is not moved to and fro when something goes in between.
+type UnderWay = Box<(Arc<Link>, Packet)>;
+
 #[derive(Default)]
 struct Now {
-    under_way: BTreeMap<(Duration, u64), (Arc<Link>, Packet)>,
+    under_way: BTreeMap<(Duration, u64), UnderWay>,
     sent: u64,
     waker: Option<Waker>,
 }
@@ -149,7 +152,7 @@ impl Wire {
             let mut now = self.now();
             now.sent += 1;
             let key = (due, now.sent);
-            now.under_way.insert(key, (link.clone(), packet));
+            now.under_way.insert(key, Box::new((link.clone(), packet)));
             now.waker.take()
         };
         waker.into_iter().for_each(Waker::wake);
@@ -172,7 +175,7 @@ impl Wire {
                     now.waker = Some(cx.waker().clone());
                     let at = self.weather.world().now();
                     match now.under_way.first_entry() {
-                        Some(first) if first.key().0 <= at => return Poll::Ready(first.remove()),
+                        Some(first) if first.key().0 <= at => return Poll::Ready(*first.remove()),
                         Some(first) => first.key().0,
                         None => return Poll::Pending,
                     }

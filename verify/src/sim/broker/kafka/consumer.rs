@@ -254,8 +254,12 @@ impl SimConsumer {
         false
     }
 
+    /// At once where answers are confirmed, also for a gap: an answer that comes next goes with the commit that is due.
     fn commit_soon(&mut self) {
-        let due = self.client.net.now() + self.client.net.settings().commit_every;
+        let due = match self.client.request.confirm {
+            true => Duration::ZERO,
+            false => self.client.net.now() + self.client.net.settings().commit_every,
+        };
         self.commit_at.get_or_insert(due);
     }
 
@@ -280,28 +284,22 @@ impl SimConsumer {
 
     fn acknowledge(&mut self, token: &Token) -> Answered {
         let confirm = self.client.request.confirm;
-        let Position {
-            partition,
-            offset,
-            epoch,
-        } = token.0;
-        let Some(progress) = self.progress(partition, epoch) else {
+        let at = token.0;
+        let Some(progress) = self.progress(at.partition, at.epoch) else {
             // Of an epoch that is over: it comes again, to whoever has it now. That it is over is news that is heard next.
             return Answered::Pending;
         };
-        if !progress.settle(offset) {
+        if !progress.settle(at.offset) {
             return Answered::Final;
         }
         let leaving = progress.leaving;
         if confirm {
-            progress.confirm(offset);
+            progress.confirm(at.offset);
         }
         self.unanswered = self.unanswered.saturating_sub(1);
         let now = self.client.net.now();
-        if leaving || self.commit_at.is_some_and(|due| due <= now) {
+        if leaving || (!confirm && self.commit_at.is_some_and(|due| due <= now)) {
             self.commit();
-        } else if confirm {
-            self.commit_at.get_or_insert(Duration::ZERO);
         } else {
             self.commit_soon();
         }

@@ -205,6 +205,15 @@ impl<T: Clone> Log<T> {
         Ok(fetched)
     }
 
+    /// All that can be read from `from` on, where it is.
+    pub fn records_from(&self, from: u64) -> impl Iterator<Item = (u64, &T)> {
+        let readable = self.entries.range(from.min(self.safe)..self.safe);
+        readable.filter_map(|(offset, entry)| match entry {
+            Entry::Record { value, .. } => Some((*offset, value)),
+            Entry::Marker => None,
+        })
+    }
+
     /// The first offset whose envelope was stored then or later.
     pub fn since(&self, unix: Duration) -> Option<u64> {
         let mut readable = self.entries.range(..self.safe);

@@ -1,11 +1,12 @@
 //! The simulated Kafka in a run: its levers, and what it has when all is over.
 
 use super::backend::Kafka;
+use super::log::Log;
 use super::settings::Settings;
 use crate::sim::broker::SimBroker;
 use crate::sim::fault::{Fault, Weather};
 use crate::sim::world::Process;
-use clearway::BackendChoice;
+use clearway::{BackendChoice, Envelope};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -96,21 +97,20 @@ impl SimBroker for Kafka {
         let logs = cluster.topic(topic).map(|topic| topic.logs.as_slice());
         let mut stored = BTreeMap::new();
         for (partition, log) in (0..).zip(logs.unwrap_or_default()) {
-            let fetched = log.fetch(log.first(), usize::MAX);
-            let records = fetched.map(|fetched| fetched.records).unwrap_or_default();
-            let records = records.into_iter();
+            let records = log.records_from(0);
             stored.extend(records.map(|(offset, envelope)| ((partition, offset), envelope.id)));
         }
         stored
     }
 
     fn lag(&self, topic: &str, group: &str) -> u64 {
-        let committed = self.committed(topic, group);
-        let stored = self.stored(topic);
-        let is_done = |(partition, offset): &(u32, u64)| {
-            let committed = committed.get(partition);
-            committed.is_some_and(|committed| offset < committed)
+        let cluster = self.shared.cluster();
+        let committed = cluster.committed(topic, group);
+        let logs = cluster.topic(topic).map(|topic| topic.logs.as_slice());
+        let left = |(partition, log): (u32, &Log<Envelope>)| {
+            let from = committed.get(&partition).copied().unwrap_or_default();
+            log.records_from(from).count() as u64
         };
-        stored.keys().filter(|place| !is_done(place)).count() as u64
+        (0..).zip(logs.unwrap_or_default()).map(left).sum()
     }
 }
