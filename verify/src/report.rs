@@ -13,6 +13,8 @@ pub use unverified::{NotVerified, not_verified};
 use crate::bugs::Matrix;
 use crate::mutate::Mutants;
 use crate::protocol::Checked;
+use crate::sim::counterexample::Shrinking;
+use crate::sim::timeline::Timeline;
 use crate::survey::Depth;
 use crate::work;
 use clearway_models::registry::{Run, Site, Verdict};
@@ -21,6 +23,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The version of the JSON report. It changes when a field changes its meaning.
 pub const VERSION: u32 = 1;
+
+/// What matters of a failing run of the simulation, as a page that needs nothing else.
+pub fn picture(name: &str, timeline: &Timeline, shrunk: Option<&Shrinking>) -> String {
+    html::lanes::page(name, timeline, shrunk)
+}
 
 /// Everything a run found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

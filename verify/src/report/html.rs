@@ -1,5 +1,6 @@
 //! The report as one page that needs nothing else.
 
+pub(super) mod lanes;
 mod matrix;
 mod mutants;
 mod timeline;
