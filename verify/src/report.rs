@@ -2,11 +2,13 @@
 
 mod html;
 mod json;
+mod regressions;
 mod simulation;
 pub mod terminal;
 mod unverified;
 
 pub use json::write;
+pub use regressions::RegressionReport;
 pub use simulation::SimReport;
 pub use unverified::{NotVerified, not_verified};
 
@@ -58,6 +60,9 @@ pub struct Report {
     /// A few seeds of the simulation, broker by broker.
     #[serde(default)]
     pub simulations: Vec<SimReport>,
+    /// The counterexamples that are kept.
+    #[serde(default)]
+    pub regressions: Vec<RegressionReport>,
     /// What the hot path takes.
     pub hot_path: HotPath,
     /// What this run does not show.
@@ -302,6 +307,7 @@ impl Report {
         complaints.extend(self.matrix.complaints());
         complaints.extend(self.mutants.complaints());
         complaints.extend(self.simulations.iter().flat_map(SimReport::complaints));
+        complaints.extend((self.regressions.iter()).flat_map(RegressionReport::complaints));
         complaints.extend(self.hot_path.complaints());
         complaints
     }

@@ -25,6 +25,7 @@ pub mod life;
 pub mod nemesis;
 pub mod plan;
 pub mod record;
+pub mod regressions;
 pub mod run;
 pub mod seeds;
 pub mod shrink;

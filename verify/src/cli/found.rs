@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// So much may be spent on making one small.
 const LIMITS: Limits = Limits {
-    tries: 400,
+    tries: 1000,
     time: Duration::from_secs(120),
 };
 

@@ -99,6 +99,12 @@ impl fmt::Display for PlanError {
 
 impl std::error::Error for PlanError {}
 
+impl PlanError {
+    pub(super) fn new(what: String) -> Self {
+        Self(what)
+    }
+}
+
 impl Broker {
     /// The name, as command lines have it.
     pub fn name(self) -> &'static str {
@@ -236,7 +242,8 @@ impl Counterexample {
     }
 }
 
-fn parse<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, PlanError> {
+/// Reads what is written in JSON, and says where it is not.
+pub(super) fn parse<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, PlanError> {
     serde_json::from_str(text).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let said = error.to_string();
@@ -300,7 +307,7 @@ mod tests {
     fn what_is_not_as_it_should_be_is_refused_with_its_line() {
         for (from, to, expected) in [
             (SHORT, " \n", "line 1: it is empty"),
-            (SHORT, "faults", "line 1, column 2: expected"),
+            (SHORT, "faults", "line 1, column 3: expected"),
             (
                 "clearway_plan\":1",
                 "clearway_plan\":2",

@@ -1,5 +1,7 @@
 //! A failing plan made small: without the faults and with as little of everything as still violates the same property.
 //!
+//! The seed is no more than a way to get there, and changes if another gets there with less.
+//!
 //! Another violation does not count: it is another bug, and the first would be lost on the way. A change is kept only if the smaller plan
 //! was run and violated it, so whatever comes out does.
 
@@ -70,8 +72,32 @@ impl<R: Fn(&Plan) -> Ran> Shrinking<R> {
         for simpler in SIMPLER {
             self.change(simpler);
         }
+        for fault in Fault::ALL {
+            self.make_sure(*fault);
+        }
         for number in NUMBERS {
             self.lower(number);
+        }
+        for number in &NUMBERS[..SEEDS_LOWER] {
+            self.lower_elsewhere(number);
+        }
+    }
+
+    /// What strikes always needs no long run until it does.
+    fn make_sure(&mut self, fault: Fault) {
+        if self.small.faults.get(fault) == Ratio::NEVER {
+            return;
+        }
+        let most = self.small.envelopes / 2;
+        let fewer = std::iter::successors(Some(1), |fewer| Some(fewer * 2));
+        for envelopes in fewer.take_while(|fewer| *fewer <= most) {
+            let is_kept = self.change(|plan| {
+                plan.faults.set(fault, Ratio::ALWAYS);
+                plan.envelopes = envelopes;
+            });
+            if is_kept {
+                return;
+            }
         }
     }
 
@@ -92,6 +118,23 @@ impl<R: Fn(&Plan) -> Ran> Shrinking<R> {
         is_kept
     }
 
+    /// The lowest, or half, with another seed.
+    fn lower_elsewhere(&mut self, number: &Number) {
+        let now = (number.get)(&self.small);
+        for lower in [number.least, now / 2] {
+            for seed in 0..SEEDS {
+                let is_lower = (number.least..now).contains(&lower);
+                let change = |plan: &mut Plan| {
+                    plan.seed = seed;
+                    (number.set)(plan, lower);
+                };
+                if is_lower && self.change(change) {
+                    return;
+                }
+            }
+        }
+    }
+
     /// The lowest that does, by halves.
     fn lower(&mut self, number: &Number) {
         let mut fails = (number.get)(&self.small);
@@ -108,6 +151,12 @@ impl<R: Fn(&Plan) -> Ran> Shrinking<R> {
         }
     }
 }
+
+/// As many other seeds are tried where the one that was found needs much to come to the violation.
+const SEEDS: u64 = 12;
+
+/// For as many of the numbers: what stands in the way of whoever reads the run.
+const SEEDS_LOWER: usize = 5;
 
 /// What a plan can do without.
 const SIMPLER: &[fn(&mut Plan)] = &[
@@ -191,7 +240,7 @@ mod tests {
     use crate::sim::run;
 
     const LIMITS: Limits = Limits {
-        tries: 200,
+        tries: 500,
         time: Duration::from_secs(60),
     };
 

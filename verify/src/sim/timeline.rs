@@ -7,12 +7,14 @@ mod focus;
 mod say;
 
 use super::breaks::Breaks;
+use super::counterexample::{self, PlanError};
 use super::run::Ran;
 use crate::history::{Event, History};
 use focus::Focus;
 use say::Names;
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::path::Path;
+use std::{fmt, fs};
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,6 +80,8 @@ impl Timeline {
             Some(violation) => violation.what.clone(),
             None => ran.violations.first().cloned().unwrap_or_default(),
         };
+        let twice = format!("{breaks}: ");
+        let said = said.strip_prefix(&twice).unwrap_or(&said).to_owned();
         let focus = match shown {
             Some(violation) => Focus::of_violation(history, violation),
             None => Focus::of_what_is_open(history),
@@ -109,6 +113,13 @@ impl Timeline {
 }
 
 impl Timeline {
+    /// Reads one from a file.
+    pub fn read(path: &Path) -> Result<Self, PlanError> {
+        let named = |what: &dyn fmt::Display| PlanError::new(format!("{}: {what}", path.display()));
+        let text = fs::read_to_string(path).map_err(|error| named(&error))?;
+        counterexample::parse(&text).map_err(|error| named(&error))
+    }
+
     /// As a file has it: a row a line.
     pub fn to_text(&self) -> String {
         let rows = self

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(super) const ENVELOPES: u64 = 300;
 
 /// As likely as a fault can be.
-const ALWAYS: u32 = 1_000_000;
+const ALWAYS: u32 = Ratio::ALWAYS.0;
 
 /// See the module, and [`Plan`] for what each field is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

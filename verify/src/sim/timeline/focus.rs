@@ -1,4 +1,6 @@
 //! Which lines of a history matter: those that the violation names, and what is near to them and about the same.
+//!
+//! Where no line shows the violation, those of what was begun and has no end.
 
 use crate::check::Violation;
 use crate::history::{Event, History, Settled};
@@ -9,6 +11,9 @@ const NAMED_MAX: usize = 12;
 
 /// As many of each rank at most: of the same envelopes, faults, of the same key, of the same partition.
 const RANKS: [usize; 4] = [12, 9, 4, 3];
+
+/// So many lines before what is named is near, and so many behind.
+const NEAR: (usize, usize) = (150, 4);
 
 /// Of what is open as many envelopes are looked at.
 const OPEN_MAX: usize = 3;
@@ -47,7 +52,7 @@ impl Focus {
         Self::about(history, named, ids)
     }
 
-    /// Of a violation that no line shows: what was begun and has no end, and the end of the history.
+    /// Of a violation that no line shows.
     pub(super) fn of_what_is_open(history: &History) -> Self {
         let mut open: BTreeMap<&str, usize> = BTreeMap::new();
         let mut ids_of = BTreeMap::new();
@@ -74,9 +79,20 @@ impl Focus {
         let mut oldest: Vec<_> = open.into_iter().map(|(id, line)| (line, id)).collect();
         oldest.sort_unstable();
         oldest.truncate(OPEN_MAX);
+        if oldest.is_empty() {
+            // All that was begun has ended: then what was handled last is as far as it got.
+            let handled = history
+                .entries
+                .iter()
+                .rev()
+                .filter_map(|entry| match &entry.event {
+                    Event::Deliver(of) => Some((entry.line, &*of.id)),
+                    _ => None,
+                });
+            oldest.extend(handled.take(OPEN_MAX));
+        }
         let ids = oldest.iter().map(|(_, id)| (*id).to_owned()).collect();
-        let mut lines: BTreeSet<usize> = oldest.iter().map(|(line, _)| *line).collect();
-        lines.extend(history.entries.iter().rev().take(2).map(|entry| entry.line));
+        let lines = oldest.iter().map(|(line, _)| *line).collect();
         Self::about(history, lines, ids)
     }
 
@@ -89,16 +105,24 @@ impl Focus {
     pub(super) fn choose(&self, history: &History) -> Vec<usize> {
         let mut ranked: [Vec<(usize, usize)>; 4] = Default::default();
         let mut chosen = BTreeSet::new();
+        let mut committed = BTreeMap::new();
         for (at, entry) in history.entries.iter().enumerate() {
+            if let Event::Commit(of) = &entry.event
+                && !self.names(entry.line)
+            {
+                // What was said before says nothing new.
+                let of_it = (&*of.topic, of.partition, of.subscription);
+                if committed.insert(of_it, of.position) == Some(of.position) {
+                    continue;
+                }
+            }
             if self.names(entry.line) {
                 chosen.insert(at);
-            } else if let Some(rank) = self.rank(&entry.event) {
-                let far = self
-                    .lines
-                    .iter()
-                    .map(|line| line.abs_diff(entry.line))
-                    .min();
-                ranked[rank].push((far.unwrap_or_default(), at));
+            } else if let Some(rank) = self.rank(&entry.event)
+                && (rank == 0 || self.is_near(entry.line))
+            {
+                let far = self.lines.iter().map(|line| line.abs_diff(entry.line));
+                ranked[rank].push((far.min().unwrap_or_default(), at));
             }
         }
         for (mut of_rank, most) in ranked.into_iter().zip(RANKS) {
@@ -106,6 +130,12 @@ impl Focus {
             chosen.extend(of_rank.into_iter().take(most).map(|(_, at)| at));
         }
         chosen.into_iter().collect()
+    }
+
+    fn is_near(&self, line: usize) -> bool {
+        let first = self.lines.first().copied().unwrap_or_default();
+        let last = self.lines.last().copied().unwrap_or_default();
+        (first.saturating_sub(NEAR.0)..=last + NEAR.1).contains(&line)
     }
 
     fn about(history: &History, lines: BTreeSet<usize>, ids: BTreeSet<String>) -> Self {
