@@ -165,7 +165,7 @@ mod tests {
     fn one_that_holds_complains_of_nothing() {
         let report = report();
         assert!(report.complaints().is_empty());
-        assert!(line(&[report.clone()]).contains("hold: 1 of 1"));
+        assert!(line(std::slice::from_ref(&report)).contains("hold: 1 of 1"));
         let page = section(&[report]).into_string();
         assert!(
             page.contains("it is &lt;said&gt;") && page.contains("✓ holds"),
@@ -184,7 +184,7 @@ mod tests {
             complaints,
             ["regression a-run: verify replay verify/regressions/a-run.json"]
         );
-        assert!(line(&[report.clone()]).contains("FAIL: 0 of 1"));
+        assert!(line(std::slice::from_ref(&report)).contains("FAIL: 0 of 1"));
         let page = section(&[report]).into_string();
         assert!(
             page.contains("✗ violated") && page.contains("overlap line 3"),

@@ -9,6 +9,7 @@ mod say;
 use super::breaks::Breaks;
 use super::counterexample::{self, PlanError};
 use super::run::Ran;
+use crate::check::Violation;
 use crate::history::{Event, History};
 use focus::Focus;
 use say::Names;
@@ -72,16 +73,19 @@ impl Timeline {
     /// Of a run that violated `breaks`. None: nothing was recorded.
     pub fn of(ran: &Ran, breaks: Breaks) -> Option<Self> {
         let history = ran.history.as_ref()?;
-        let shown = ran
-            .shown
-            .iter()
-            .find(|v| Breaks::History(v.property) == breaks);
+        let of_it = |violation: &&Violation| Breaks::History(violation.property) == breaks;
+        let shown = ran.shown.iter().find(of_it);
         let said = match shown {
             Some(violation) => violation.what.clone(),
             None => ran.violations.first().cloned().unwrap_or_default(),
         };
         let twice = format!("{breaks}: ");
         let said = said.strip_prefix(&twice).unwrap_or(&said).to_owned();
+        Some(Self::around(history, (breaks, said), shown))
+    }
+
+    /// Of a history, around what shows the violation; or around what is open, where nothing shows it.
+    fn around(history: &History, of: (Breaks, String), shown: Option<&Violation>) -> Self {
         let focus = match shown {
             Some(violation) => Focus::of_violation(history, violation),
             None => Focus::of_what_is_open(history),
@@ -103,12 +107,13 @@ impl Timeline {
             }
         };
         let rows = focus.choose(history).iter().map(row).collect();
-        Some(Self {
+        let (breaks, said) = of;
+        Self {
             breaks,
             said,
             lines,
             rows,
-        })
+        }
     }
 }
 
@@ -134,6 +139,16 @@ impl Timeline {
             self.lines,
             rows.join(",\n")
         )
+    }
+}
+
+impl Timeline {
+    /// What the lines are that are marked.
+    pub fn marked(&self) -> &'static str {
+        match self.breaks {
+            Breaks::History(_) => "the lines that show it",
+            _ => "no line shows it: what has no end, or was handled last",
+        }
     }
 }
 
@@ -209,11 +224,82 @@ impl fmt::Display for Timeline {
                 row.line, row.who, row.what, row.values
             )?;
         }
-        write!(
-            f,
-            "\n  {} of {} lines; those with `!` show it",
-            self.rows.len(),
-            self.lines
-        )
+        let (shown, lines) = (self.rows.len(), self.lines);
+        write!(f, "\n  {shown} of {lines} lines; `!`: {}", self.marked())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check;
+    use crate::history;
+    use std::path::PathBuf;
+
+    fn here(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+    }
+
+    fn of(history: &History, violation: &Violation) -> Timeline {
+        let of = (Breaks::History(violation.property), violation.what.clone());
+        Timeline::around(history, of, Some(violation))
+    }
+
+    #[test]
+    fn the_lines_that_show_it_are_there_and_marked_and_it_is_short() {
+        let mut seen = 0;
+        for path in fs::read_dir(here("canaries")).unwrap() {
+            let path = path.unwrap().path();
+            let history = history::read(&path).unwrap();
+            for violation in check::history(&history).violations {
+                let timeline = of(&history, &violation);
+                let marked = timeline.rows.iter().filter(|row| row.shows);
+                let marked: Vec<_> = marked.map(|row| row.line).collect();
+                let named = violation.lines.iter().filter(|line| **line > 1);
+                assert_eq!(
+                    marked,
+                    named.copied().collect::<Vec<_>>(),
+                    "{path:?} {violation}"
+                );
+                let text = timeline.to_string();
+                assert_eq!(text.matches("\n! ").count(), marked.len(), "{text}");
+                assert!(timeline.rows.len() <= 40, "{text}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 19, "{seen}");
+    }
+
+    #[test]
+    fn what_is_about_other_keys_and_partitions_is_left_out() {
+        let mut history = history::read(here("histories/nats-fault.jsonl")).unwrap();
+        let is_delivery = |entry: &&history::Entry| matches!(entry.event, Event::Deliver(_));
+        let mut again = history.entries.iter().find(is_delivery).unwrap().clone();
+        let last = history.entries.last().unwrap();
+        (again.line, again.at) = (last.line + 1, last.at);
+        history.entries.push(again.clone());
+        let Event::Deliver(of_it) = &again.event else {
+            unreachable!("it is one")
+        };
+        let violations = check::history(&history).violations;
+        let shows = |violation: &&Violation| violation.lines.contains(&again.line);
+        let timeline = of(&history, violations.iter().find(shows).unwrap());
+        assert!((3..=40).contains(&timeline.rows.len()), "{timeline}");
+        for row in &timeline.rows {
+            let entry = history.entries.iter().find(|entry| entry.line == row.line);
+            if let Event::Deliver(other) = &entry.unwrap().event {
+                let is_near = other.key == of_it.key || other.partition == of_it.partition;
+                assert!(is_near && other.topic == of_it.topic, "{timeline}");
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_read_back_as_it_was() {
+        let history = history::read(here("histories/nats-fault.jsonl")).unwrap();
+        let timeline = Timeline::around(&history, (Breaks::Liveness, "\"a\nb\"".into()), None);
+        assert!(!timeline.rows.is_empty());
+        let read: Timeline = counterexample::parse(&timeline.to_text()).unwrap();
+        assert_eq!(read, timeline);
     }
 }

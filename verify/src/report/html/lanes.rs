@@ -66,8 +66,8 @@ pub(in crate::report) fn figure(timeline: &Timeline) -> Markup {
             @if !timeline.rows.is_empty() { div .wide { (picture(timeline)) } }
             p .legend {
                 span .key.publish { "publish" } " " span .key.handler { "handler" } " "
-                span .key.fault { "fault" } " " span .key.other { "anything else" } " "
-                span .bad { "red: the lines that show it" } ". "
+                span .key.fault { "fault" } " " span .key.rest { "anything else" } " "
+                span .bad { "red: " (timeline.marked()) } ". "
                 (timeline.rows.len()) " of " (timeline.lines) " lines of the history."
             }
         }
@@ -145,7 +145,7 @@ fn class(kind: Kind) -> &'static str {
         Kind::Publish => "publish",
         Kind::Handler => "handler",
         Kind::Fault => "fault",
-        Kind::Other => "other",
+        Kind::Other => "rest",
     }
 }
 
