@@ -145,6 +145,7 @@ fn story(of: &RegressionReport) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::{Report, html, terminal};
 
     fn report() -> RegressionReport {
         RegressionReport {
@@ -190,5 +191,27 @@ mod tests {
             page.contains("✗ violated") && page.contains("overlap line 3"),
             "{page}"
         );
+    }
+
+    #[test]
+    fn those_that_are_kept_are_on_the_page_with_what_was_seen() {
+        let mut complaints = Vec::new();
+        let regressions = RegressionReport::run(&Tree::of_this_build(), &mut complaints);
+        assert!(complaints.is_empty(), "{complaints:?}");
+        let kept = regressions.clone();
+        let report = Report {
+            regressions,
+            ..Report::default()
+        };
+        let page = html::page(&report);
+        assert!(page.contains("<h2>Regressions</h2>"));
+        assert!(terminal::report(&report).contains("regressions        hold: "));
+        for of in &kept {
+            assert!(page.contains(&format!("{}.json", of.name)), "{}", of.name);
+            let seen = of.seen.as_ref().map(|seen| &seen.said);
+            assert!(seen.is_none_or(|said| page.contains(said)), "{}", of.name);
+        }
+        let pictures = kept.iter().filter(|of| of.seen.is_some()).count();
+        assert!(pictures > 0 && page.matches("<svg").count() == pictures);
     }
 }

@@ -217,12 +217,15 @@ impl fmt::Display for Timeline {
         )?;
         for row in &self.rows {
             let mark = if row.shows { '!' } else { ' ' };
-            let at = seconds(row.at);
-            write!(
-                f,
-                "\n{mark} {:>line$}  {at:>time$}  {:who$}  {:what$}  {}",
-                row.line, row.who, row.what, row.values
-            )?;
+            let told = format!(
+                "{:>line$}  {:>time$}  {:who$}  {:what$}  {}",
+                row.line,
+                seconds(row.at),
+                row.who,
+                row.what,
+                row.values
+            );
+            write!(f, "\n{mark} {}", told.trim_end())?;
         }
         let (shown, lines) = (self.rows.len(), self.lines);
         write!(f, "\n  {shown} of {lines} lines; `!`: {}", self.marked())
