@@ -102,7 +102,7 @@ pub(super) fn section(regressions: &[RegressionReport]) -> Markup {
             }
             div .wide {
                 table {
-                    thead { tr { th { "file" } th { "broker" } th { "violated" } th { "with" } th .n { "ms" } th {} } }
+                    thead { tr { th { "file" } th { "now" } th { "violated" } th { "with" } th { "broker" } th .n { "ms" } } }
                     tbody { @for of in regressions { (row(of)) } }
                 }
             }
@@ -115,11 +115,11 @@ fn row(of: &RegressionReport) -> Markup {
     html! {
         tr {
             td .code { (of.name) ".json" }
-            td { (of.broker) }
+            td { @if of.holds() { span .ok { "✓ holds" } } @else { span .bad { "✗ violated" } } }
             td { (of.breaks) }
             td .code { (of.patch.as_deref().unwrap_or("no patch")) }
+            td { (of.broker) }
             td .n { (of.elapsed_ms) }
-            td { @if of.holds() { span .ok { "✓ holds" } } @else { span .bad { "✗ violated" } } }
         }
     }
 }

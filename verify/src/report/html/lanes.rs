@@ -2,6 +2,7 @@
 //! beginning of something to its end, and beside it what each line says.
 
 use super::STYLE;
+use crate::report::terminal::thousands;
 use crate::sim::counterexample::Shrinking;
 use crate::sim::timeline::{Kind, Row, Timeline, seconds};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -51,7 +52,7 @@ pub(in crate::report) fn sizes(shrunk: &Shrinking) -> Markup {
     html! {
         p .sizes {
             @for ((name, before), (_, after)) in rows {
-                span .goal { (name) " " b { (before) " → " (after) } } " "
+                span .goal { (name) " " b { (thousands(before)) " → " (thousands(after)) } } " "
             }
             span .goal { "by " b { (shrunk.tries) } " runs in " b { (format!("{:.1} s", shrunk.seconds)) } }
         }
