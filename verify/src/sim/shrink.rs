@@ -302,6 +302,21 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_that_is_sure_and_another_seed_get_there_with_less() {
+        let needs = |plan: &Plan| {
+            let is_sure = plan.faults.crash == Ratio::ALWAYS && plan.envelopes >= 2;
+            let is_there = plan.faults.crash > Ratio::NEVER
+                && (plan.envelopes >= 37 || is_sure)
+                && (plan.members >= 3 || plan.seed == 5);
+            is_there.then_some(Breaks::Liveness)
+        };
+        let shrunk = shrink(&big(), Breaks::Liveness, said(needs), LIMITS);
+        let small = shrunk.ran.expect("it gets smaller").plan;
+        assert_eq!((small.envelopes, small.members, small.seed), (2, 1, 5));
+        assert_eq!(small.faults.crash, Ratio::ALWAYS);
+    }
+
+    #[test]
     fn another_violation_is_not_kept() {
         let order = Breaks::History(Property::Order);
         let other = |plan: &Plan| match plan.faults.crash > Ratio::NEVER {
