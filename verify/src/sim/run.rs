@@ -11,7 +11,7 @@ use super::nemesis::Cast;
 use super::plan::{GROUP, Plan, TOPICS};
 use super::record::Record;
 use super::world::{Order, World};
-use crate::check::{self, Counts, Violation};
+use crate::check::{self, Counts, Verdict, Violation};
 use crate::history::History;
 use clearway::Runtime;
 use std::any::Any;
@@ -111,26 +111,18 @@ pub fn run<B: SimBroker>(plan: &Plan) -> Ran {
     let (struck, goals) = (weather.struck(), weather.goals());
     drop(weather);
     let history = Arc::into_inner(record).and_then(|record| record.into_history(&letters));
-    let (mut counts, mut shown, mut told) = (Counts::default(), Vec::new(), None);
-    match &history {
-        None => {
-            let what = "somebody still writes to the history of a run that is over";
-            violations.push((Breaks::OpenRecord, what.into()));
-        }
-        Some(history) => {
-            let verdict = check::history(history);
-            told = (!verdict.is_ok()).then(|| verdict.to_string());
-            (counts, shown) = (verdict.counts, verdict.violations);
-        }
+    let verdict = history.as_ref().map(check::history);
+    if verdict.is_none() {
+        let what = "somebody still writes to the history of a run that is over";
+        violations.push((Breaks::OpenRecord, what.into()));
     }
-    let (of_run, violations): (Vec<_>, Vec<_>) = violations.into_iter().unzip();
-    let mut breaks: Vec<_> = (shown.iter().map(|v| Breaks::History(v.property))).collect();
-    breaks.extend(of_run);
-    breaks.dedup();
+    let (breaks, violations) = told(violations, verdict.as_ref());
+    let judged = verdict.map(|verdict| (verdict.counts, verdict.violations));
+    let (counts, shown) = judged.unwrap_or_default();
     Ran {
         plan: plan.clone(),
         order,
-        violations: violations.into_iter().chain(told).collect(),
+        violations,
         breaks,
         shown,
         hash,
@@ -142,6 +134,18 @@ pub fn run<B: SimBroker>(plan: &Plan) -> Ran {
         goals,
         history,
     }
+}
+
+/// What does not hold by name, that of the history first, and in words.
+fn told(of_run: Vec<(Breaks, String)>, verdict: Option<&Verdict>) -> (Vec<Breaks>, Vec<String>) {
+    let shown = verdict.into_iter().flat_map(|verdict| &verdict.violations);
+    let mut breaks: Vec<_> = shown.map(|v| Breaks::History(v.property)).collect();
+    let (names, mut violations): (Vec<_>, Vec<_>) = of_run.into_iter().unzip();
+    breaks.extend(names);
+    breaks.dedup();
+    let verdict = verdict.filter(|verdict| !verdict.is_ok());
+    violations.extend(verdict.map(Verdict::to_string));
+    (breaks, violations)
 }
 
 struct Run<B> {
