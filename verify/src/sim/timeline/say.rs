@@ -15,13 +15,9 @@ pub(super) struct Names<'h> {
 /// As what a line is drawn.
 pub(super) fn kind(event: &Event) -> Kind {
     match event {
-        Event::Invoke(_) | Event::Acked(_) | Event::Rejected(_) | Event::Unknown(_) => {
-            Kind::Publish
-        }
-        Event::Resend(_) | Event::Deliver(_) | Event::Settle(_) => match event {
-            Event::Resend(_) => Kind::Publish,
-            _ => Kind::Handler,
-        },
+        Event::Invoke(_) | Event::Acked(_) | Event::Rejected(_) => Kind::Publish,
+        Event::Unknown(_) | Event::Resend(_) => Kind::Publish,
+        Event::Deliver(_) | Event::Settle(_) => Kind::Handler,
         Event::Disconnect(_) | Event::Frozen(_) | Event::Fault(_) | Event::Erased(_) => Kind::Fault,
         _ => Kind::Other,
     }
