@@ -1,10 +1,12 @@
 //! The command line of `verify`; the subcommands one file each.
 
 mod bugs;
+mod found;
 pub mod history;
 mod list;
 mod mutate;
 pub(crate) mod own;
+mod replay;
 mod run;
 mod sim;
 
@@ -39,6 +41,8 @@ enum Command {
     Mutate(mutate::Arguments),
     /// Runs the whole bus over a simulated broker, seed after seed.
     Sim(sim::Arguments),
+    /// Runs a kept counterexample. Fails with 1 if it does not hold, with 2 if it cannot be read.
+    Replay(replay::Arguments),
     /// Names every protocol, invariant, model, spec, bug and check.
     List,
     /// One check in a process of its own; what `run` starts.
@@ -60,6 +64,7 @@ pub fn main() -> ExitCode {
         } => return history::run(&file),
         Command::History { .. } => return history::print_format(),
         Command::Sim(arguments) => sim::run(&arguments),
+        Command::Replay(arguments) => return replay::run(&arguments),
         Command::Bugs(arguments) => bugs::run(&arguments),
         Command::Mutate(arguments) => mutate::run(&arguments),
         Command::Child { args } => Ok(crate::child::serve(&crate::child::originals(), &args)),

@@ -3,17 +3,21 @@
 mod files;
 mod html;
 mod junit;
+mod regressions;
 mod simulation;
 pub mod terminal;
 mod unverified;
 
 pub use files::write;
+pub use regressions::RegressionReport;
 pub use simulation::SimReport;
 pub use unverified::{NotVerified, not_verified};
 
 use crate::bugs::Matrix;
 use crate::mutate::Mutants;
 use crate::protocol::Checked;
+use crate::sim::counterexample::Shrinking;
+use crate::sim::timeline::Timeline;
 use crate::survey::Depth;
 use crate::work;
 use clearway_models::registry::{Run, Site, Verdict};
@@ -22,6 +26,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The version of the JSON report, its field `version`. It changes when a field goes or changes its meaning; a new field changes nothing.
 pub const VERSION: u32 = 1;
+
+/// What matters of a failing run of the simulation, as a page that needs nothing else.
+pub fn picture(name: &str, timeline: &Timeline, shrunk: Option<&Shrinking>) -> String {
+    html::lanes::page(name, timeline, shrunk)
+}
 
 /// Everything a run found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -52,6 +61,9 @@ pub struct Report {
     /// A few seeds of the simulation, broker by broker.
     #[serde(default)]
     pub simulations: Vec<SimReport>,
+    /// The counterexamples that are kept.
+    #[serde(default)]
+    pub regressions: Vec<RegressionReport>,
     /// What the hot path takes.
     pub hot_path: HotPath,
     /// What this run does not show.
@@ -324,6 +336,7 @@ impl Report {
         complaints.extend(self.matrix.complaints());
         complaints.extend(self.mutants.complaints());
         complaints.extend(self.simulations.iter().flat_map(SimReport::complaints));
+        complaints.extend((self.regressions.iter()).flat_map(RegressionReport::complaints));
         complaints.extend(self.hot_path.complaints());
         complaints
     }

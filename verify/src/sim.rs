@@ -9,9 +9,14 @@
 //! | `plan` | what one seed does |
 //! | `life`, `handler`, `nemesis`, `letters` | processes, what their handlers do, who breaks them, who reads the dead letters |
 //! | `record`, `run` | what is written down, and one run from its begin to its verdict |
-//! | `seeds`, `hunt` | many runs, and what they came to; how soon something is found, and made small |
+//! | `seeds`, `hunt` | many runs, and what they came to; how soon something is found |
+//! | `breaks`, `shrink` | what a run violated, by name; a failing plan made small |
+//! | `counterexample`, `regressions` | such a plan as a file; those that are kept with the source |
+//! | `timeline` | of a failing run the lines that matter |
 
+pub mod breaks;
 pub mod broker;
+pub mod counterexample;
 pub mod fault;
 pub mod handler;
 pub mod hunt;
@@ -20,6 +25,9 @@ pub mod life;
 pub mod nemesis;
 pub mod plan;
 pub mod record;
+pub mod regressions;
 pub mod run;
 pub mod seeds;
+pub mod shrink;
+pub mod timeline;
 pub mod world;

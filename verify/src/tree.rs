@@ -78,6 +78,11 @@ impl Tree {
         })
     }
 
+    /// The counterexamples of the simulation that are kept.
+    pub fn regressions(&self) -> PathBuf {
+        self.root.join("verify/regressions")
+    }
+
     /// The mutants that nobody can tell from the original, with the reasons.
     pub fn mutants(&self) -> PathBuf {
         self.root.join("verify/mutants")

@@ -4,7 +4,9 @@ use crate::bugs::stages::{self, StageBug};
 use crate::check::{self, Property};
 use crate::child;
 use crate::mutate::Mutants;
-use crate::report::{self, CanaryReport, HotPath, HotRow, Report, SimReport, terminal};
+use crate::report::{
+    self, CanaryReport, HotPath, HotRow, RegressionReport, Report, SimReport, terminal,
+};
 use crate::sim::broker::jetstream::JetStream;
 use crate::sim::broker::kafka::Kafka;
 use crate::survey::{self, Depth};
@@ -52,6 +54,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     report.mutants = Mutants::load(&tree);
     progress.step("a few seeds of the simulation");
     report.simulations = vec![SimReport::run::<JetStream>(), SimReport::run::<Kafka>()];
+    progress.step("counterexamples that are kept");
+    report.regressions = RegressionReport::run(&tree, &mut complaints);
     progress.step("locks and allocations on the hot path");
     report.hot_path = hot_path(&tree, &progress, &mut complaints);
 

@@ -1,8 +1,10 @@
 //! `verify sim`: the whole bus over a simulated broker, seed after seed.
 
+use super::found;
 use crate::sim::broker::SimBroker;
 use crate::sim::broker::jetstream::JetStream;
 use crate::sim::broker::kafka::Kafka;
+use crate::sim::counterexample::Broker;
 use crate::sim::fault::{Fault, Ratio};
 use crate::sim::hunt;
 use crate::sim::plan::Plan;
@@ -13,9 +15,6 @@ use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-
-/// As many runs a failing one may take to be made small.
-const SHRINKS: usize = 200;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -75,7 +74,7 @@ fn over<B: SimBroker>(arguments: &Arguments) -> Result<ExitCode> {
             ran.counts.events, ran.polls, ran.took, ran.hash
         );
         println!("history: {}", kept.display());
-        return Ok(told::<B>(&ran, arguments));
+        return told::<B>(&ran, arguments);
     }
     let mut said = Instant::now();
     let seeds = arguments.first..arguments.first + arguments.seeds;
@@ -83,7 +82,7 @@ fn over<B: SimBroker>(arguments: &Arguments) -> Result<ExitCode> {
         let ran = seeds::seed::<B>(seed, arguments.envelopes, &mut sum);
         if !ran.violations.is_empty() {
             keep::<B>(&ran)?;
-            told::<B>(&ran, arguments);
+            told::<B>(&ran, arguments)?;
             if arguments.first_failure {
                 break;
             }
@@ -110,32 +109,28 @@ fn over<B: SimBroker>(arguments: &Arguments) -> Result<ExitCode> {
     })
 }
 
-/// Says what does not hold, and the line that replays it.
-fn told<B: SimBroker>(ran: &Ran, arguments: &Arguments) -> ExitCode {
+/// Says what does not hold, makes it small, keeps that, and says the line that replays it.
+fn told<B: SimBroker>(ran: &Ran, arguments: &Arguments) -> Result<ExitCode> {
     if ran.violations.is_empty() {
         println!("all holds");
-        return ExitCode::SUCCESS;
+        return Ok(ExitCode::SUCCESS);
     }
     println!("seed {}: {}", ran.plan.seed, ran.plan);
     for violation in &ran.violations {
         println!("{violation}");
     }
     let (seed, envelopes) = (ran.plan.seed, arguments.envelopes);
-    let small = hunt::shrink::<B>(&ran.plan, SHRINKS);
-    println!("smaller, and fails as well: {small}");
-    println!(
-        "replay: make sim BROKER={} SEED={seed} ENVELOPES={envelopes}",
+    let from = format!(
+        "seed {seed} of about {envelopes} envelopes over {}",
         B::NAME
     );
-    ExitCode::FAILURE
+    let broker = Broker::named(B::NAME).with_context(|| format!("no plan can name {}", B::NAME))?;
+    found::keep(broker, ran, &from)?;
+    Ok(ExitCode::FAILURE)
 }
 
 /// Keeps the history of a run beside the report.
 fn keep<B: SimBroker>(ran: &Ran) -> Result<PathBuf> {
-    let folder = Tree::of_this_build().out();
-    std::fs::create_dir_all(&folder)?;
-    let path = folder.join(format!("sim-{}-{}.jsonl", B::NAME, ran.plan.seed));
-    let text = ran.history.as_ref().map(|history| history.to_text());
-    std::fs::write(&path, text.unwrap_or_default()).with_context(|| path.display().to_string())?;
-    Ok(path)
+    let tree = Tree::of_this_build();
+    found::write_history(&tree, &format!("sim-{}-{}", B::NAME, ran.plan.seed), ran)
 }

@@ -1,12 +1,13 @@
 //! The report as one page that needs nothing else.
 
+pub(super) mod lanes;
 mod matrix;
 mod mutants;
 mod timeline;
 
-use super::simulation;
 use super::terminal::thousands;
 use super::{CanaryReport, HotPath, ModelReport, ProtocolReport, Report};
+use super::{regressions, simulation};
 use clearway_models::registry::{Run, Site, Verdict};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -33,6 +34,7 @@ pub(super) fn page(report: &Report) -> String {
                     @for protocol in &report.protocols { (of_protocol(protocol)) }
                     @if !report.canaries.is_empty() { (canaries(&report.canaries)) }
                     @if !report.simulations.is_empty() { (simulation::section(&report.simulations)) }
+                    @if !report.regressions.is_empty() { (regressions::section(&report.regressions)) }
                     @if report.hot_path != HotPath::default() { (hot_path(&report.hot_path)) }
                     (open(report))
                 }

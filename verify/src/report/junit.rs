@@ -4,7 +4,8 @@
 
 use super::terminal::cell;
 use super::{
-    CanaryReport, HotPath, HotRow, ModelReport, ProtocolReport, Report, SimReport, of_site, of_spec,
+    CanaryReport, HotPath, HotRow, ModelReport, ProtocolReport, RegressionReport, Report,
+    SimReport, of_site, of_spec,
 };
 use crate::bugs::{BugReport, Matrix};
 use crate::mutate::{MutantReport, Mutants, ProtocolMutants};
@@ -50,6 +51,7 @@ pub(super) fn xml(report: &Report) -> Result<String, quick_junit::SerializeError
     suites.push(suite("bugs of stages", report.elsewhere.iter().map(stage)));
     suites.push(mutants(&report.mutants));
     suites.extend(report.simulations.iter().map(simulation));
+    suites.push(suite("regressions", report.regressions.iter().map(kept)));
     suites.push(hot_path(&report.hot_path));
     suites.push(suite("run", [the_run(report)]));
     suites.retain(|suite| suite.tests > 0);
@@ -213,6 +215,14 @@ fn simulation(simulation: &SimReport) -> TestSuite {
     let mut suite = suite(&name, (0..simulation.seeds).map(seed));
     suite.set_time(Duration::from_millis(simulation.elapsed_ms));
     suite
+}
+
+fn kept(of: &RegressionReport) -> TestCase {
+    let complaints = of.complaints();
+    let said = Said::by((!complaints.is_empty()).then(|| complaints.join("\n")));
+    let mut case = case(&of.name, said);
+    case.set_time(Duration::from_millis(of.elapsed_ms));
+    case
 }
 
 fn hot_path(counts: &HotPath) -> TestSuite {

@@ -1,6 +1,6 @@
 //! The report on a terminal.
 
-use super::{HotPath, ProtocolReport, Report};
+use super::{HotPath, ProtocolReport, Report, regressions};
 use crate::bugs::stages::{NO_BROKER, StageBug, Stages};
 use crate::bugs::{BugReport, Cell, Matrix};
 use crate::child::Checker;
@@ -63,6 +63,9 @@ pub fn report(report: &Report) -> String {
         );
     }
     text.extend(report.simulations.iter().map(|of| of.line()));
+    if !report.regressions.is_empty() {
+        text.push_str(&regressions::line(&report.regressions));
+    }
     text.push_str(&hot_path(&report.hot_path));
     text.push_str("\nNot verified\n");
     for open in &report.not_verified {

@@ -23,10 +23,12 @@ pub struct Ratio(pub u32);
 impl Ratio {
     /// Never.
     pub const NEVER: Self = Self(0);
+    /// Each time.
+    pub const ALWAYS: Self = Self(1_000_000);
 
     /// Whether it is so this time.
     pub fn draw(self, random: &mut Rng) -> bool {
-        self.0 > 0 && random.u32(..1_000_000) < self.0
+        self.0 > 0 && random.u32(..Self::ALWAYS.0) < self.0
     }
 }
 

@@ -1,7 +1,6 @@
-//! A hunt: how many seeds it takes until a run does not hold. What a seeded bug is judged by; and a failing plan made small.
+//! A hunt: how many seeds it takes until a run does not hold. What a seeded bug is judged by.
 
 use super::broker::SimBroker;
-use super::fault::{Fault, Ratio};
 use super::plan::Plan;
 use super::run::{Ran, run};
 use std::time::{Duration, Instant};
@@ -61,53 +60,3 @@ pub fn in_short(ran: &Ran) -> String {
         .collect::<Vec<_>>()
         .join(" ")
 }
-
-/// A smaller plan that does not hold either: without the faults and with as few of everything as still show it. Tries at most so often.
-pub fn shrink<B: SimBroker>(plan: &Plan, tries: usize) -> Plan {
-    let mut small = plan.clone();
-    let mut left = tries;
-    let mut fails = |plan: &Plan| {
-        left > 0 && {
-            left -= 1;
-            !run::<B>(plan).violations.is_empty()
-        }
-    };
-    loop {
-        let before = small.clone();
-        for fault in Fault::ALL
-            .iter()
-            .filter(|fault| plan.faults.get(**fault) > Ratio::NEVER)
-        {
-            let mut tried = small.clone();
-            tried.faults.set(*fault, Ratio::NEVER);
-            if tried.faults != small.faults && fails(&tried) {
-                small = tried;
-            }
-        }
-        for change in CHANGES {
-            let mut tried = small.clone();
-            change(&mut tried);
-            if tried.to_string() != small.to_string() && fails(&tried) {
-                small = tried;
-            }
-        }
-        if small.to_string() == before.to_string() {
-            return small;
-        }
-    }
-}
-
-/// How a plan gets smaller.
-const CHANGES: &[fn(&mut Plan)] = &[
-    |plan| plan.envelopes = plan.envelopes.div_ceil(2),
-    |plan| plan.envelopes = plan.envelopes.saturating_sub(plan.envelopes / 4).max(1),
-    |plan| plan.members = plan.members.saturating_sub(1).max(1),
-    |plan| plan.publishers = 1,
-    |plan| plan.partitions = 1,
-    |plan| plan.keys = 1,
-    |plan| plan.window = 1,
-    |plan| plan.concurrency = plan.concurrency.div_ceil(2),
-    |plan| plan.confirm = false,
-    |plan| plan.dedup = None,
-    |plan| plan.ordered = false,
-];

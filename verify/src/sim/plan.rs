@@ -16,7 +16,7 @@ pub const TOPICS: [&str; 2] = ["orders", "echo"];
 pub const GROUP: &str = "audit";
 
 /// See the module.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Of the run.
     pub seed: u64,

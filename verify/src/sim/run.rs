@@ -1,6 +1,7 @@
 //! One run: a world, a broker, a cast and its weather; first the faults, then calm, in which all must come to an end; then the checker reads
 //! what was recorded.
 
+use super::breaks::Breaks;
 use super::broker::{DEAD_LETTERS, SimBroker};
 use super::fault::{Fault, Weather};
 use super::handler;
@@ -10,7 +11,7 @@ use super::nemesis::Cast;
 use super::plan::{GROUP, Plan, TOPICS};
 use super::record::Record;
 use super::world::{Order, World};
-use crate::check::{self, Counts};
+use crate::check::{self, Counts, Verdict, Violation};
 use crate::history::History;
 use clearway::Runtime;
 use std::any::Any;
@@ -44,6 +45,10 @@ pub struct Ran {
     pub order: Order,
     /// What does not hold. Empty: all does.
     pub violations: Vec<String>,
+    /// Which properties those are, those of the history first.
+    pub breaks: Vec<Breaks>,
+    /// Those of the history, with the lines that show them.
+    pub shown: Vec<Violation>,
     /// Of all that happened.
     pub hash: u64,
     /// How often a task was polled.
@@ -86,8 +91,8 @@ pub fn run<B: SimBroker>(plan: &Plan) -> Ran {
     let ended = catch_unwind(AssertUnwindSafe(|| world.run_until(WORLD_MAX, run.play())));
     match ended {
         Ok(Ok(())) => {}
-        Ok(Err(stuck)) => run.violations.push(stuck.to_string()),
-        Err(panic) => run.violations.push(format!("panic: {}", text_of(&*panic))),
+        Ok(Err(stuck)) => run.broken(Breaks::NoEnd, stuck.to_string()),
+        Err(panic) => run.broken(Breaks::Panic, format!("panic: {}", text_of(&*panic))),
     }
     let Run {
         broker,
@@ -97,7 +102,8 @@ pub fn run<B: SimBroker>(plan: &Plan) -> Ran {
         letters,
     } = run;
     drop((broker, common));
-    violations.extend(record.complaints());
+    let complaints = record.complaints().into_iter();
+    violations.extend(complaints.map(|what| (Breaks::Door, what)));
     let took = world.now();
     let (hash, polls, order) = (world.hash(), world.polls(), world.order());
     // The tasks of the world hold it, and each other.
@@ -105,23 +111,20 @@ pub fn run<B: SimBroker>(plan: &Plan) -> Ran {
     let (struck, goals) = (weather.struck(), weather.goals());
     drop(weather);
     let history = Arc::into_inner(record).and_then(|record| record.into_history(&letters));
-    let mut counts = Counts::default();
-    match &history {
-        None => {
-            violations.push("somebody still writes to the history of a run that is over".into())
-        }
-        Some(history) => {
-            let verdict = check::history(history);
-            if !verdict.is_ok() {
-                violations.push(verdict.to_string());
-            }
-            counts = verdict.counts;
-        }
+    let verdict = history.as_ref().map(check::history);
+    if verdict.is_none() {
+        let what = "somebody still writes to the history of a run that is over";
+        violations.push((Breaks::OpenRecord, what.into()));
     }
+    let (breaks, violations) = told(violations, verdict.as_ref());
+    let judged = verdict.map(|verdict| (verdict.counts, verdict.violations));
+    let (counts, shown) = judged.unwrap_or_default();
     Ran {
         plan: plan.clone(),
         order,
         violations,
+        breaks,
+        shown,
         hash,
         polls,
         took,
@@ -133,16 +136,32 @@ pub fn run<B: SimBroker>(plan: &Plan) -> Ran {
     }
 }
 
+/// What does not hold by name, that of the history first, and in words.
+fn told(of_run: Vec<(Breaks, String)>, verdict: Option<&Verdict>) -> (Vec<Breaks>, Vec<String>) {
+    let shown = verdict.into_iter().flat_map(|verdict| &verdict.violations);
+    let mut breaks: Vec<_> = shown.map(|v| Breaks::History(v.property)).collect();
+    let (names, mut violations): (Vec<_>, Vec<_>) = of_run.into_iter().unzip();
+    breaks.extend(names);
+    breaks.dedup();
+    let verdict = verdict.filter(|verdict| !verdict.is_ok());
+    violations.extend(verdict.map(Verdict::to_string));
+    (breaks, violations)
+}
+
 struct Run<B> {
     broker: B,
     common: Arc<Common>,
-    violations: Vec<String>,
+    violations: Vec<(Breaks, String)>,
     liveness: Duration,
     /// The dead letters that were read.
     letters: BTreeSet<(String, u32)>,
 }
 
 impl<B: SimBroker> Run<B> {
+    fn broken(&mut self, breaks: Breaks, what: String) {
+        self.violations.push((breaks, what));
+    }
+
     async fn play(&mut self) {
         let common = self.common.clone();
         let world = common.weather.world().clone();
@@ -177,8 +196,8 @@ impl<B: SimBroker> Run<B> {
             .await;
         self.liveness = world.now() - calm;
         if let Err(what) = settled {
-            self.violations
-                .push(format!("liveness: after {LIVENESS_MAX:?} of calm {what}"));
+            let what = format!("liveness: after {LIVENESS_MAX:?} of calm {what}");
+            self.broken(Breaks::Liveness, what);
             return;
         }
         // Whoever lost its consumer late has another by then.
@@ -189,7 +208,9 @@ impl<B: SimBroker> Run<B> {
         }
         if let Some(undertaker) = &undertaker {
             self.letters = undertaker.found();
-            self.violations.extend(undertaker.missing());
+            if let Some(missing) = undertaker.missing() {
+                self.broken(Breaks::DeadLetter, missing);
+            }
         }
         self.end(&cast.lives()).await;
     }
@@ -263,12 +284,14 @@ impl<B: SimBroker> Run<B> {
         for life in lives {
             match life.clone().close(CLOSE_MAX).await {
                 Some(report) if report.drained && report.deliveries_left == 0 => {}
-                Some(report) => self
-                    .violations
-                    .push(format!("a close with nothing inside: {report:?}")),
-                None => self
-                    .violations
-                    .push("a bus was closed that nobody closes".into()),
+                Some(report) => {
+                    let what = format!("a close with nothing inside: {report:?}");
+                    self.broken(Breaks::LastClose, what);
+                }
+                None => {
+                    let what = "a bus was closed that nobody closes".into();
+                    self.broken(Breaks::LastClose, what);
+                }
             }
         }
         // Handles go with the tasks that have them; what a bus runs has ended before its close has.
@@ -276,11 +299,9 @@ impl<B: SimBroker> Run<B> {
         for life in lives {
             let names = world.names_of(life.process.number());
             if !names.is_empty() {
-                self.violations.push(format!(
-                    "after the close of {:?} these run on: {}",
-                    life.process,
-                    names.join(", ")
-                ));
+                let (of, names) = (&life.process, names.join(", "));
+                let what = format!("after the close of {of:?} these run on: {names}");
+                self.broken(Breaks::LastClose, what);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Many runs: what they came to together, and what they never came to.
 
+use super::breaks::Breaks;
 use super::broker::SimBroker;
 use super::fault::Fault;
 use super::plan::Plan;
@@ -67,20 +68,28 @@ pub fn seed<B: SimBroker>(seed: u64, envelopes: u64, sum: &mut Sum) -> Ran {
 /// The same for a plan.
 pub fn plan<B: SimBroker>(plan: &Plan, sum: &mut Sum) -> Ran {
     let begun = Instant::now();
-    let mut ran = run::<B>(plan);
-    if plan.seed.is_multiple_of(TWICE_EVERY) {
-        sum.twice += 1;
-        let again = run::<B>(plan);
-        if again.hash != ran.hash {
-            let what = format!(
-                "the same seed ran differently: {:016x} and {:016x}",
-                ran.hash, again.hash
-            );
-            ran.violations.push(what);
-        }
-    }
+    let is_again = plan.seed.is_multiple_of(TWICE_EVERY);
+    sum.twice += u64::from(is_again);
+    let ran = match is_again {
+        true => twice::<B>(plan),
+        false => run::<B>(plan),
+    };
     sum.real_time += begun.elapsed();
     sum.add(&ran);
+    ran
+}
+
+/// Runs a plan twice. A difference is a violation.
+pub fn twice<B: SimBroker>(plan: &Plan) -> Ran {
+    let (mut ran, again) = (run::<B>(plan), run::<B>(plan));
+    if again.hash != ran.hash {
+        let what = format!(
+            "the same seed ran differently: {:016x} and {:016x}",
+            ran.hash, again.hash
+        );
+        ran.violations.push(what);
+        ran.breaks.push(Breaks::Again);
+    }
     ran
 }
 

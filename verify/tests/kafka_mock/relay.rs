@@ -43,14 +43,14 @@ struct Connection {
 impl Relay {
     pub(crate) async fn start(server: &str) -> Result<Self> {
         let server: SocketAddr = server.parse().context("where the mock listens")?;
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let address = listener.local_addr()?;
+        let door = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = door.local_addr()?;
         let left = Arc::<AtomicUsize>::default();
         let mut connections = JoinSet::new();
         let shared = left.clone();
         connections.spawn(async move {
             let mut open = JoinSet::new();
-            while let Ok((client, _)) = listener.accept().await {
+            while let Ok((client, _)) = door.accept().await {
                 let connection = Connection {
                     server,
                     address,

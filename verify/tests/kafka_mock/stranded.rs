@@ -18,10 +18,8 @@ const CLOSE: Duration = Duration::from_secs(10);
 
 fn options(address: impl ToString) -> Result<Options> {
     let url = format!("kafka://{}", address.to_string());
-    let options = Options::from_url(&url)?
-        .set("session.timeout.ms", "6000")?
-        .set("topic.metadata.refresh.interval.ms", "200")?;
-    Ok(options.request_timeout(Duration::from_secs(2)))
+    let options = Options::from_url(&url)?.set("session.timeout.ms", "6000")?;
+    Ok(options.set("topic.metadata.refresh.interval.ms", "200")?)
 }
 
 async fn bus(options: Options) -> Result<Bus> {

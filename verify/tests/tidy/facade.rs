@@ -74,6 +74,11 @@ pub(super) const FACADE: &[(&str, &[&str], &str)] = &[
         "the queue of publishes under way and its task",
     ),
     (
+        "src/backend/kafka/admin.rs",
+        &["Mutex"],
+        "the client that asks about topics, and which one that is now",
+    ),
+    (
         "src/backend/kafka/connection.rs",
         &["Mutex"],
         "the control plane of a connection",
