@@ -85,12 +85,15 @@ pub(crate) fn compared(
     all.into_inner().expect("nobody panics with it")
 }
 
+/// Of one try: how many steps were compared, on how much there is no agreement, and what that is.
+type Compared = (usize, usize, Option<String>);
+
 /// The last try, and which it was: the first that is seen alike, or of those that are not the last.
 fn one_of_tries(
     workload: &Workload,
     dialect: Dialect,
     sides: [Run<'_>; 2],
-) -> Result<(usize, (usize, usize, Option<String>))> {
+) -> Result<(usize, Compared)> {
     let mut tries = 1;
     loop {
         let found = one(workload, dialect, sides)?;
@@ -102,13 +105,8 @@ fn one_of_tries(
     }
 }
 
-/// How many steps were compared, on how much they do not agree, and what that is: of the first step only, since what follows
-/// follows from that.
-fn one(
-    workload: &Workload,
-    dialect: Dialect,
-    [one, other]: [Run<'_>; 2],
-) -> Result<(usize, usize, Option<String>)> {
+/// Compares once: of the first step without agreement only, since what follows follows from that.
+fn one(workload: &Workload, dialect: Dialect, [one, other]: [Run<'_>; 2]) -> Result<Compared> {
     let (one, other) = (one(workload)?, other(workload)?);
     let steps = one.len().min(other.len());
     let facts = |observations: &[Observation]| facts(workload, dialect, observations);

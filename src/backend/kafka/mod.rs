@@ -69,9 +69,11 @@
 //!   owns, hands over and has fetched, the end of a subscription beside others that go on, and where a group begins, which it asks with waits that
 //!   no other topic may share; and a hand-over would wait for the handlers of all. [`hold`](crate::SubscriptionBuilder::hold) has a subscription
 //!   join its group at once, and take nothing before it is activated: that is no rebalance.
-//! - A broker that comes up may tell a client that there are none, and librdkafka then never asks again (its issue 5301). The statistics show it
-//!   within seconds and another client takes its place; the old member's partitions wait for the end of its session. Without
-//!   [`Options::statistics`] it is not seen. The client that makes topics has none.
+//! - A broker that comes up may tell a client that there are none. librdkafka (2.12) lets go of those it knew, and goes back to
+//!   `bootstrap.servers`; that it may also never ask again is its issue 5301, and was not seen here of a client with work to do. The statistics would show
+//!   it within seconds, and another client takes its place; the old member's partitions wait for the end of its session. Without
+//!   [`Options::statistics`] it is not seen. The client that asks about topics has none, and was seen to stay without an answer: another takes its
+//!   place whenever it has none.
 //! - While a group rebalances a broker answers no commit of a member that waits for it: each is waited for up to a second, and the thread fetches
 //!   nothing meanwhile. To wait elsewhere, what is unanswered would have to be kept in order with hand-overs, which may not go before it.
 

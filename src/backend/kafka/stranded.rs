@@ -1,8 +1,9 @@
 //! Stranded: a client that knows no broker any more, and has nobody to ask for one.
 //!
-//! A broker that comes up may answer, for a moment, that there are no brokers. librdkafka (2.12; its issue 5301) then forgets those it knew,
-//! those of `bootstrap.servers` included, and never connects to any again. It returns no error for that, and its consumers neither fetch nor
-//! beat for their groups: only its statistics show it. Whoever has such a client makes another.
+//! A broker that comes up may answer, for a moment, that there are no brokers. librdkafka (2.12) then forgets those it knew. On its mock of a broker a
+//! client that publishes or consumes is seen to go back to `bootstrap.servers` by itself; that one may also never connect to any again is its issue
+//! 5301. It returns no error for that, and its consumers would neither fetch nor beat for their groups: only its statistics show it. Whoever has such a
+//! client makes another.
 
 use crate::error::{Failure, FailureKind};
 use crate::protocol::sync::Mutex;
