@@ -14,10 +14,6 @@ pub(crate) const STEPS: usize = 40;
 /// Most of a step on a real server is waiting for its answers.
 const AT_A_TIME: usize = 8;
 
-/// As often what is not seen alike is tried on both sides: a real server that takes its time over something (a commit, an answer) may let
-/// the next step overtake it, and another time not. What its rules do not allow it shows each time.
-const TRIES: usize = 3;
-
 /// Runs a workload on one side.
 pub(crate) type Run<'a> = &'a (dyn Fn(&Workload) -> Result<Vec<Observation>> + Sync);
 
@@ -27,8 +23,6 @@ pub(crate) struct Verdict {
     pub(crate) workloads: usize,
     pub(crate) steps: usize,
     pub(crate) disagreements: usize,
-    /// Workloads that were seen alike, and not the first time.
-    pub(crate) later: usize,
     /// Of each workload that there is no agreement on.
     reports: Vec<String>,
 }
@@ -61,13 +55,12 @@ pub(crate) fn compared(
     let work = || {
         while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
             let workload = Workload::draw(*seed, STEPS, can);
-            let found = one_of_tries(&workload, dialect, sides);
+            let found = one(&workload, dialect, sides);
             let found = found.with_context(|| workload.to_string());
             let mut all = all.lock().expect("nobody panics with it");
             match (&mut *all, found) {
-                (Ok(verdict), Ok((tries, (steps, found, report)))) => {
+                (Ok(verdict), Ok((steps, found, report))) => {
                     verdict.workloads += 1;
-                    verdict.later += usize::from(tries > 1 && report.is_none());
                     verdict.steps += steps;
                     verdict.disagreements += found;
                     verdict.reports.extend(report);
@@ -85,28 +78,13 @@ pub(crate) fn compared(
     all.into_inner().expect("nobody panics with it")
 }
 
-/// Of one try: how many steps were compared, on how much there is no agreement, and what that is.
-type Compared = (usize, usize, Option<String>);
-
-/// The last try, and which it was: the first that is seen alike, or of those that are not the last.
-fn one_of_tries(
+/// How many steps were compared, on how much they do not agree, and what that is: of the first step only, since what follows
+/// follows from that.
+fn one(
     workload: &Workload,
     dialect: Dialect,
-    sides: [Run<'_>; 2],
-) -> Result<(usize, Compared)> {
-    let mut tries = 1;
-    loop {
-        let found = one(workload, dialect, sides)?;
-        match &found.2 {
-            Some(report) if tries < TRIES => say(&format!("not seen alike, once more: {report}")),
-            _ => return Ok((tries, found)),
-        }
-        tries += 1;
-    }
-}
-
-/// Compares once: of the first step without agreement only, since what follows follows from that.
-fn one(workload: &Workload, dialect: Dialect, [one, other]: [Run<'_>; 2]) -> Result<Compared> {
+    [one, other]: [Run<'_>; 2],
+) -> Result<(usize, usize, Option<String>)> {
     let (one, other) = (one(workload)?, other(workload)?);
     let steps = one.len().min(other.len());
     let facts = |observations: &[Observation]| facts(workload, dialect, observations);
@@ -149,15 +127,10 @@ impl Verdict {
             workloads,
             steps,
             disagreements,
-            later,
             ..
         } = self;
-        let later = match later {
-            0 => String::new(),
-            later => format!(", {later} not at the first try"),
-        };
         say(&format!(
-            "agreement: {who}: {workloads} workloads, {steps} steps, {disagreements} disagreements{later}"
+            "agreement: {who}: {workloads} workloads, {steps} steps, {disagreements} disagreements"
         ));
         ensure!(
             *disagreements == 0,
