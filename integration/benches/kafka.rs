@@ -25,6 +25,8 @@ mod awaited;
 mod client;
 #[path = "kafka/consuming.rs"]
 mod consuming;
+#[path = "kafka/idle.rs"]
+mod idle;
 #[path = "workloads/pace.rs"]
 mod pace;
 #[path = "kafka/publishing.rs"]
@@ -69,6 +71,9 @@ async fn main() -> Result<()> {
     }
     if is_wanted("consume") {
         consume(&mut table, &sides).await?;
+    }
+    if is_wanted("idle") {
+        idle(&mut table, &sides).await?;
     }
     if is_wanted("9") {
         beside_writer(&mut table, &sides).await?;
@@ -198,6 +203,25 @@ async fn consume(table: &mut Table, sides: &Sides) -> Result<()> {
         nanos(owning_cpu, bus_cpu),
         bus_cpu / owning_cpu,
         Bound::None,
+    );
+    Ok(())
+}
+
+async fn idle(table: &mut Table, sides: &Sides) -> Result<()> {
+    let topic = sides.fresh_topic(PARTITIONS).await?;
+    let mut others = Vec::new();
+    let round = async |side| idle::round(sides, &topic, side).await;
+    let rounds = Rounds::of(idle::Side::ALL, ROUNDS, &mut others, round).await?;
+    weather(table, others);
+    sides.delete(&topic).await?;
+    let [nobody, client, bus] = rounds.each(|used| *used);
+    let (client, bus) = (client - nobody, bus - nobody);
+    table.value(
+        "-",
+        "Kafka, nothing to do: CPU, bus over the two clients",
+        format!("client {} ms/s, bus {} ms/s", short(client), short(bus)),
+        bus / client,
+        Bound::AtMost(1.0, 1.5),
     );
     Ok(())
 }
