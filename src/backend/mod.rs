@@ -32,6 +32,8 @@ pub mod memory;
 pub mod nats;
 mod partitioner;
 #[cfg(any(feature = "nats", feature = "kafka"))]
+mod url;
+#[cfg(any(feature = "nats", feature = "kafka"))]
 mod wheel;
 
 pub use crate::protocol::ledger::Slot;

@@ -1,5 +1,6 @@
 //! The URL: which brokers, and native options. What it does not know it refuses.
 
+use crate::backend::url::{read_host, unescape, wrong};
 use crate::error::ConnectError;
 
 /// What a URL says.
@@ -12,6 +13,7 @@ pub(super) struct Parsed {
 }
 
 const PORT: u16 = 9092;
+const AN_OPTION: &str = "an option";
 
 /// Reads `kafka://host[:port][,host[:port]...][/?option=value[&option=value...]]`.
 pub(super) fn parse(url: &str) -> Result<Parsed, ConnectError> {
@@ -36,7 +38,11 @@ pub(super) fn parse(url: &str) -> Result<Parsed, ConnectError> {
             &hosts[at..]
         )));
     }
-    let servers = hosts.split(',').map(read_host).collect::<Result<_, _>>()?;
+    let servers = hosts.split(',').map(|host| {
+        let (host, port) = read_host(host, PORT)?;
+        Ok(format!("{host}:{port}"))
+    });
+    let servers = servers.collect::<Result<_, ConnectError>>()?;
     let options = match query {
         None | Some("") => Vec::new(),
         Some(query) => query
@@ -47,75 +53,16 @@ pub(super) fn parse(url: &str) -> Result<Parsed, ConnectError> {
     Ok(Parsed { servers, options })
 }
 
-fn read_host(text: &str) -> Result<String, ConnectError> {
-    let (host, port) = match text.rsplit_once(':') {
-        // The colons inside brackets are the address's own.
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (text, None),
-    };
-    let port = match port {
-        None => PORT,
-        Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
-            wrong(format!(
-                "`{port}` in `{text}` is not a port, which is 1 to 65535"
-            ))
-        })?,
-    };
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    let fine = match bare {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            !host.is_empty()
-                && host
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
-        }
-    };
-    if !fine {
-        return Err(wrong(format!(
-            "`{text}` is not a host: expected a name, an IPv4 address, or an IPv6 address in brackets"
-        )));
-    }
-    Ok(format!("{host}:{port}"))
-}
-
 fn read_option(text: &str) -> Result<(String, String), ConnectError> {
     let Some((name, value)) = text.split_once('=') else {
         return Err(wrong("an option has no `=`; expected option=value".into()));
     };
-    let name = unescape(name)?;
+    let name = unescape(name, AN_OPTION)?;
     let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_');
     if name.is_empty() || !name.bytes().all(fine) {
         return Err(wrong(format!("`{name}` is not the name of an option")));
     }
-    Ok((name, unescape(value)?))
-}
-
-fn unescape(text: &str) -> Result<String, ConnectError> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-        match (digit(bytes.next()), digit(bytes.next())) {
-            (Some(high), Some(low)) => out.push((high << 4 | low) as u8),
-            _ => {
-                return Err(wrong(
-                    "a `%` in an option is not followed by two hex digits".into(),
-                ));
-            }
-        }
-    }
-    String::from_utf8(out).map_err(|_| wrong("an option is not UTF-8".into()))
-}
-
-fn wrong(reason: String) -> ConnectError {
-    ConnectError::config("URL", reason)
+    Ok((name, unescape(value, AN_OPTION)?))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The URL: which servers, and who we are. What it does not know it refuses.
 
+use crate::backend::url::{read_host, unescape, wrong};
 use crate::error::ConnectError;
 use std::fmt;
 
@@ -27,6 +28,7 @@ pub(super) enum Login {
 }
 
 const PORT: u16 = 4222;
+const A_LOGIN: &str = "the part before `@`";
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,10 +72,15 @@ pub(super) fn parse(url: &str) -> Result<Parsed, ConnectError> {
             &hosts[at..]
         )));
     }
-    let servers = hosts
-        .split(',')
-        .map(|host| read_host(host, tls))
-        .collect::<Result<_, _>>()?;
+    let servers = hosts.split(',').map(|host| {
+        let (host, port) = read_host(host, PORT)?;
+        Ok(Server {
+            host: host.into(),
+            port,
+            tls,
+        })
+    });
+    let servers = servers.collect::<Result<_, ConnectError>>()?;
     Ok(Parsed { servers, login })
 }
 
@@ -87,10 +94,10 @@ fn read_login(login: &str) -> Result<Login, ConnectError> {
     }
     let login = match login.split_once(':') {
         Some((user, password)) => Login::Password {
-            user: unescape(user)?,
-            password: unescape(password)?,
+            user: unescape(user, A_LOGIN)?,
+            password: unescape(password, A_LOGIN)?,
         },
-        None => Login::Token(unescape(login)?),
+        None => Login::Token(unescape(login, A_LOGIN)?),
     };
     match &login {
         Login::Password { user, .. } if user.is_empty() => {
@@ -101,69 +108,6 @@ fn read_login(login: &str) -> Result<Login, ConnectError> {
         }
         _ => Ok(login),
     }
-}
-
-fn read_host(text: &str, tls: bool) -> Result<Server, ConnectError> {
-    let (host, port) = match text.rsplit_once(':') {
-        // The colons inside brackets are the address's own.
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (text, None),
-    };
-    let port = match port {
-        None => PORT,
-        Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
-            wrong(format!(
-                "`{port}` in `{text}` is not a port, which is 1 to 65535"
-            ))
-        })?,
-    };
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    let fine = match bare {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            !host.is_empty()
-                && host
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
-        }
-    };
-    if !fine {
-        return Err(wrong(format!(
-            "`{text}` is not a host: expected a name, an IPv4 address, or an IPv6 address in brackets"
-        )));
-    }
-    Ok(Server {
-        host: host.into(),
-        port,
-        tls,
-    })
-}
-
-fn unescape(text: &str) -> Result<String, ConnectError> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-        match (digit(bytes.next()), digit(bytes.next())) {
-            (Some(high), Some(low)) => out.push((high << 4 | low) as u8),
-            _ => {
-                return Err(wrong(
-                    "a `%` before the `@` is not followed by two hex digits".into(),
-                ));
-            }
-        }
-    }
-    String::from_utf8(out).map_err(|_| wrong("the part before `@` is not UTF-8".into()))
-}
-
-fn wrong(reason: String) -> ConnectError {
-    ConnectError::config("URL", reason)
 }
 
 #[cfg(test)]
