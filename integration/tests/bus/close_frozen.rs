@@ -126,7 +126,10 @@ impl Waiting {
                 Ok::<_, HandlerError>(())
             }
         };
-        let subscription = topic.subscription(GROUP).concurrency(64);
+        let subscription = topic
+            .subscription(GROUP)
+            .concurrency(64)
+            .lanes_max(IN_FLIGHT as usize);
         let subscription = subscription.in_flight(IN_FLIGHT, 1 << 30).handler(handler);
         let subscription = subscription.await?;
         until("all of it is taken", async || {
