@@ -186,7 +186,7 @@ pub struct ClientNumbers {
     pub queued_bytes: u64,
     /// Envelopes that it has sent.
     pub sent: u64,
-    /// The same in bytes, after compression.
+    /// The same in bytes, before compression.
     pub sent_bytes: u64,
     /// Requests that it has sent again.
     pub retries: u64,

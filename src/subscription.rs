@@ -52,6 +52,8 @@ pub(crate) struct Control {
     pub(crate) topic: Arc<str>,
     pub(crate) group: Arc<str>,
     pub(crate) interest: Interest<Ask>,
+    /// It is to end at once, also in the middle of telling the broker something.
+    pub(crate) killed: Signal<()>,
     /// It has ended.
     pub(crate) ended: Signal<DrainReport>,
     notes: Mutex<Notes>,
@@ -226,7 +228,7 @@ impl Subscription {
     /// Ends it without waiting: nobody would handle anything.
     pub(crate) fn abandon(&self) {
         self.control.stop(self.runtime.now());
-        self.control.interest.want(Ask::Kill, Want::Active);
+        self.control.kill();
     }
 }
 
@@ -259,6 +261,7 @@ impl Control {
             topic,
             group,
             interest,
+            killed: Signal::new(),
             ended: Signal::new(),
             notes: Mutex::default(),
         }
@@ -331,6 +334,12 @@ impl Control {
         self.interest.want(Ask::End, Want::Active);
     }
 
+    /// Has it end at once.
+    fn kill(&self) {
+        self.interest.want(Ask::Kill, Want::Active);
+        self.killed.say(());
+    }
+
     async fn close(&self, runtime: &Arc<dyn Runtime>, deadline: Duration) -> DrainReport {
         self.stop(deadline);
         self.end_in_time(runtime).await;
@@ -342,7 +351,7 @@ impl Control {
         let left = (self.deadline()).map(|deadline| deadline.saturating_sub(runtime.now()));
         let ended = timeout(runtime, left.unwrap_or_default(), self.ended.heard()).await;
         if ended.is_none() {
-            self.interest.want(Ask::Kill, Want::Active);
+            self.kill();
         }
     }
 

@@ -83,6 +83,8 @@ pub(super) struct Intake {
     confirming: BTreeMap<Position, Job>,
     /// What a lost consumer left without a confirmation, until there is another.
     unconfirmed: Vec<(Position, Uuid)>,
+    /// What was handled and could not be told when it had to end: a client that is stuck takes no answer.
+    unheard: Vec<(Position, Uuid)>,
     /// Lanes whose head waits for its next attempt, by when that is.
     waiting: BTreeMap<(Duration, usize), Parked<Job>>,
     /// Lanes that do not go on here any more.
@@ -160,6 +162,7 @@ impl Intake {
             look_at_doubles: false,
             confirming: BTreeMap::new(),
             unconfirmed: Vec::new(),
+            unheard: Vec::new(),
             waiting: BTreeMap::new(),
             frozen: Vec::new(),
             revoked: Vec::new(),
@@ -352,9 +355,10 @@ impl Intake {
             self.done(&job);
             let (token, id) = (self.out.remove(job.number).token, job.envelope.id);
             if let (true, Some(token), Some(consumer)) = (job.is_settled(), token, &mut *consumer) {
-                match consumer.answer(&token, Answer::Ack).await {
-                    Ok(Answered::Final) => self.confirmed_now(&job),
-                    Ok(Answered::Pending) if !self.options.confirm => {}
+                let answer = consumer.answer(&token, Answer::Ack);
+                match self.control.killed.until(answer).await {
+                    Some(Ok(Answered::Final)) => self.confirmed_now(&job),
+                    Some(Ok(Answered::Pending)) if !self.options.confirm => {}
                     // The broker has not heard of it, or nobody waits for its word.
                     _ => left.push((job.position, id)),
                 }
@@ -364,6 +368,7 @@ impl Intake {
         let out = out.filter(|delivered| delivered.token.is_some());
         left.extend(out.map(|delivered| (delivered.position, delivered.id)));
         left.append(&mut self.unconfirmed);
+        left.append(&mut self.unheard);
         left.extend((self.stashed.iter()).map(|stashed| (stashed.position, stashed.envelope.id)));
         left.sort();
         let left: Vec<_> = (left.into_iter())

@@ -2,6 +2,7 @@
 //! reads what was recorded.
 
 mod close;
+mod close_frozen;
 mod confirm;
 mod consume;
 mod deleted;
@@ -16,4 +17,5 @@ mod refused;
 mod round_trip;
 mod setup;
 mod share;
+mod successor;
 mod wildcards;

@@ -75,7 +75,13 @@
 //!   [`Options::statistics`] it is not seen. The client that asks about topics has none, and was seen to stay without an answer: another takes its
 //!   place whenever it has none.
 //! - While a group rebalances a broker answers no commit of a member that waits for it: each is waited for up to a second, and the thread fetches
-//!   nothing meanwhile. To wait elsewhere, what is unanswered would have to be kept in order with hand-overs, which may not go before it.
+//!   nothing meanwhile, of any partition of its subscription. What it had fetched before, up to 1024 deliveries, goes on. librdkafka (2.12) asks and
+//!   commits over the connection on which it waits to join, and sends nothing behind that. It lasts for as long as the group waits for a
+//!   member that does not come, by its session, and takes a second of every two, with [`Options::commit_every`] at its second; where
+//!   answers are confirmed almost all of it. Members that rebalance eagerly have nothing then.
+//!   To wait elsewhere, what is unanswered would have to be kept in order with hand-overs, which may not go before it.
+//! - At a hand-over the broker has a second to say what the group has, and another to say that it has taken the commit. One that takes longer,
+//!   as on a machine that is too busy, has what was settled since the last commit come again, to the next member.
 
 mod admin;
 mod codes;

@@ -4,7 +4,7 @@ use super::api::{Api, ApiError, code};
 use super::drift::{Drift, adapted, drift};
 use super::names;
 use super::options::Options;
-use super::when::rfc3339;
+use super::when::{is_later, rfc3339};
 use crate::backend::{Foreign, StartAt};
 use crate::config::TopicConfig;
 use crate::error::{Failure, FailureKind};
@@ -62,6 +62,8 @@ pub(super) struct Standing {
     pub(super) waits: u64,
     /// The pin of the member that it is delivered to.
     pub(super) pin: Option<String>,
+    /// No delivery was made since there is that pin, so no member has been told of it.
+    pub(super) is_nobodys: bool,
 }
 
 impl Begin {
@@ -136,6 +138,9 @@ impl Durable {
         let Some(info) = self.info(api).await? else {
             return self.create(api, wanted, None).await;
         };
+        if standing(&info).is_nobodys {
+            self.unpin(api, None).await;
+        }
         let Some(drift) = drift(&info["config"], &wanted) else {
             return Ok(Ensured {
                 standing: standing(&info),
@@ -185,6 +190,29 @@ impl Durable {
         json!({ "stream_name": self.stream, "config": config })
     }
 
+    /// Takes `pin` back, or any that is nobody's: whoever was silent for too long would take away another's.
+    ///
+    /// The server makes a pin for the first pull that waits, and sees only then that nobody listens for it any more: of a member that
+    /// is gone. That pin is nobody's, and holds for the whole of its time.
+    ///
+    /// Also without a pin this is worth asking: before it says how a durable stands the server throws away what nobody listens for.
+    pub(super) async fn unpin(&self, api: &Api, pin: Option<&str>) {
+        let unpinned = async {
+            let counts = |standing: &Standing| {
+                standing.is_nobodys || (pin.is_some() && standing.pin.as_deref() == pin)
+            };
+            if !self.look(api).await?.as_ref().is_some_and(counts) {
+                return Ok(());
+            }
+            let verb = format!("CONSUMER.UNPIN.{}.{}", self.stream, self.name);
+            let group = json!({ "group": PRIORITY_GROUP });
+            api.call(&verb, &group).await.map(drop)
+        };
+        if let Err(error) = unpinned.await {
+            tracing::debug!(error = %error.into_failure(), "pin not given back");
+        }
+    }
+
     /// Takes it away, if it is there.
     pub(super) async fn delete(&self, api: &Api) -> Result<(), ApiError> {
         let verb = format!("CONSUMER.DELETE.{}.{}", self.stream, self.name);
@@ -231,8 +259,15 @@ pub(super) fn pin_for(options: &Options) -> Duration {
 
 pub(super) fn standing(info: &Value) -> Standing {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
-    // Of the one group that our durables have.
-    let pin = info["priority_groups"][0]["pinned_client_id"].as_str();
+    // The one group that our durables have.
+    let group = &info["priority_groups"][0];
+    let pin = group["pinned_client_id"]
+        .as_str()
+        .filter(|pin| !pin.is_empty());
+    let delivered = info["delivered"]["last_active"].as_str();
+    let is_told = group["pinned_ts"]
+        .as_str()
+        .is_none_or(|pinned| delivered.is_some_and(|delivered| !is_later(pinned, delivered)));
     Standing {
         unanswered: number(&info["num_ack_pending"]),
         floor: number(&info["ack_floor"]["stream_seq"]),
@@ -240,7 +275,8 @@ pub(super) fn standing(info: &Value) -> Standing {
         delivered_count: number(&info["delivered"]["consumer_seq"]),
         waiting: number(&info["num_waiting"]),
         waits: number(&info["num_pending"]),
-        pin: pin.filter(|pin| !pin.is_empty()).map(str::to_owned),
+        pin: pin.map(str::to_owned),
+        is_nobodys: pin.is_some() && !is_told,
     }
 }
 
@@ -287,6 +323,35 @@ mod tests {
         assert_eq!(config["max_ack_pending"], 64);
         assert_eq!(config["from_the_future"], true);
         assert!(config.get("priority_policy").is_none());
+    }
+
+    #[test]
+    fn a_pin_that_no_delivery_has_told_is_nobodys() {
+        let standing = |id: &str, pinned: Value, delivered: Value| {
+            standing(&json!({
+                "priority_groups": [{ "pinned_client_id": id, "pinned_ts": pinned }],
+                "delivered": { "last_active": delivered },
+            }))
+        };
+        let at = |fraction: &str| json!(format!("2026-11-28T01:00:00{fraction}Z"));
+        for (pinned, delivered, nobodys) in [
+            (at(".12"), Value::Null, true),
+            (at(".12"), at(".1"), true),
+            (at(".12"), at(""), true),
+            (at(".12"), at(".119999999"), true),
+            (at(".12"), at(".12"), false),
+            (at(".12"), at(".120000001"), false),
+            (at(".12"), json!("2026-11-28T01:00:01Z"), false),
+            (at(".12"), json!("2026-11-28T00:59:59.9Z"), true),
+            // It does not say when.
+            (Value::Null, at(".1"), false),
+        ] {
+            let of_another = standing("id", pinned.clone(), delivered.clone());
+            assert_eq!(of_another.is_nobodys, nobodys, "{pinned} {delivered}");
+            assert_eq!(of_another.pin.as_deref(), Some("id"));
+            let none = standing("", pinned, delivered);
+            assert!(none.pin.is_none() && !none.is_nobodys);
+        }
     }
 
     #[test]

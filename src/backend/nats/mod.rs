@@ -34,6 +34,17 @@
 //!
 //! [`Subjects`] of a stream that others fill can be subscribed to, with wildcards: [`Bus::raw_subscription`](crate::Bus::raw_subscription).
 //!
+//! # Known limits
+//!
+//! - The server makes a pin for the first pull that waits before it sees that nobody listens for it any more. A consumer that ends has such
+//!   pulls thrown away, and whoever subscribes takes back a pin that no delivery has told anybody of. What is left: of a process
+//!   that is killed while it waits for its first delivery a pull stays for some seconds, and the message that comes then pins nobody. A member that
+//!   has its share, and asks for no more, finds that out when the pin's time is over ([`Options::ack_wait`], 10 s at least); and a delivery
+//!   that the server makes in the moment in which it hears that nobody listens has a pin that looks like another member's, for as long.
+//! - A server that is frozen takes nothing from a full socket. Closing a bus ends in its time all the same, but the client's own task is
+//!   there until three pings have had no answer ([`Options::ping_interval`]). And before that, with more answers on their way than the client has
+//!   room for, a subscription waits: its status is not told.
+//!
 //! # What is not touched
 //!
 //! Settings of a stream that we do not know stay as they are when it is changed. A stream is never deleted,

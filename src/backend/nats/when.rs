@@ -16,6 +16,15 @@ pub(super) fn rfc3339(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
 }
 
+/// Whether `one` is later than `other`: times as the server writes them, in UTC and with no zeros behind a fraction.
+pub(super) fn is_later(one: &str, other: &str) -> bool {
+    let parts = |time| match str::split_once(time, '.') {
+        Some((seconds, fraction)) => (seconds, fraction.trim_end_matches('Z')),
+        None => (time.trim_end_matches('Z'), ""),
+    };
+    parts(one) > parts(other)
+}
+
 /// Year, month and day, `days` after 1970-01-01. Counts in eras of 400 years that begin on a first of March, so
 /// that the day that comes every fourth year is the last of its year.
 fn civil(days: u64) -> (u64, u64, u64) {

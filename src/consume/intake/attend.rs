@@ -34,7 +34,11 @@ impl Intake {
             if let Some(token) = &delivered.token
                 && now >= delivered.since + every / 2
             {
-                consumer.answer(token, Answer::InProgress).await?;
+                let told = consumer.answer(token, Answer::InProgress);
+                let Some(told) = self.control.killed.until(told).await else {
+                    break;
+                };
+                told?;
             }
         }
         Ok(())

@@ -19,7 +19,13 @@ impl Intake {
             self.out.remove(job.number);
             return Ok(());
         };
-        match consumer.answer(token, Answer::Ack).await {
+        let answer = consumer.answer(token, Answer::Ack);
+        let Some(answered) = self.control.killed.until(answer).await else {
+            // Out to the end, and left.
+            self.confirming.insert(job.position, job);
+            return Ok(());
+        };
+        match answered {
             Ok(Answered::Final) => {
                 self.out.remove(job.number);
                 self.confirmed_now(&job);

@@ -34,7 +34,11 @@ impl Intake {
         let delivered = self.out.remove(job.number);
         self.settled(&job);
         if let (Some(token), Some(consumer)) = (delivered.token, consumer.as_mut()) {
-            consumer.answer(&token, Answer::Ack).await?;
+            let answer = consumer.answer(&token, Answer::Ack);
+            match self.control.killed.until(answer).await {
+                Some(answered) => drop(answered?),
+                None => self.unheard.push((job.position, job.envelope.id)),
+            }
         }
         Ok(())
     }

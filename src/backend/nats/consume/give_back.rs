@@ -9,11 +9,14 @@
 //! The server hears answers in one line and takes back pins in another. So, before a pin goes back, it is asked in the line of the
 //! answers for its *word* that it has heard them all: else the next owner would be given what was acknowledged just then.
 //!
-//! What is left is the time from the last fence to the end of listening, one way to the server: who is pinned by a delivery
-//! of just then leaves it to the ack wait.
+//! A pull that waits for the first delivery outlives the listening: nothing calls it back, and the server would pin it with the next message,
+//! though nobody hears of that. So it is asked at the very end how each durable stands: before it answers it throws away what nobody
+//! listens for, and the answer tells of a pin that was made since the last fence.
+//!
+//! What is left is a delivery that the server makes in the moment in which it hears that nobody listens any more: its pin looks like
+//! another member's, and it is left to the ack wait.
 
-use super::super::api::Api;
-use super::super::durable::{Durable, PRIORITY_GROUP};
+use super::super::durable::Durable;
 use super::super::partition::REPLY;
 use super::{NatsConsumer, disconnected};
 use crate::error::Failure;
@@ -21,7 +24,6 @@ use async_nats::{Message, Subject};
 use bytes::Bytes;
 use futures_core::Stream as _;
 use futures_util::future::join_all;
-use serde_json::json;
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -45,6 +47,7 @@ impl NatsConsumer {
         while let Some(message) = self.heard().await {
             self.take_last(message);
         }
+        self.withdraw().await;
         for at in 0..self.partitions.len() {
             self.say_again(at).await?;
         }
@@ -75,6 +78,12 @@ impl NatsConsumer {
         Ok(())
     }
 
+    /// Has the server throw away the pulls that nobody listens for any more, and takes back what pins they got at the very end.
+    async fn withdraw(&mut self) {
+        let pulled = (self.partitions.iter()).filter(|p| p.durable.pins && p.next_pull() > 1);
+        join_all(pulled.map(|p| p.durable.unpin(&self.api, p.pin.as_deref()))).await;
+    }
+
     /// Gives back the pins that are not among the `given` ones. Says whether there were any.
     async fn unpin(&mut self, given: &mut BTreeSet<String>) -> bool {
         let mut ours = Vec::new();
@@ -86,7 +95,7 @@ impl NatsConsumer {
             }
         }
         let api = &self.api;
-        join_all(ours.iter().map(|(durable, pin)| unpin(api, durable, pin))).await;
+        join_all((ours.iter()).map(|(durable, pin)| durable.unpin(api, Some(pin)))).await;
         !ours.is_empty()
     }
 
@@ -182,22 +191,5 @@ impl NatsConsumer {
             let now = self.now();
             self.take(message, now);
         }
-    }
-}
-
-/// Gives back `pin`, if it is the one that counts: whoever was silent for too long would take away another's.
-pub(super) async fn unpin(api: &Api, durable: &Durable, pin: &str) {
-    let unpinned = async {
-        let standing = durable.look(api).await?;
-        if standing.is_none_or(|standing| standing.pin.as_deref() != Some(pin)) {
-            return Ok(());
-        }
-        let verb = format!("CONSUMER.UNPIN.{}.{}", durable.stream, durable.name);
-        api.call(&verb, &json!({ "group": PRIORITY_GROUP }))
-            .await
-            .map(drop)
-    };
-    if let Err(error) = unpinned.await {
-        tracing::debug!(error = %error.into_failure(), "pin not given back");
     }
 }

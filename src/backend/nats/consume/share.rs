@@ -7,7 +7,7 @@
 use super::super::durable::Durable;
 use super::super::members::Members;
 use super::super::partition::Phase;
-use super::give_back::{self, NAK};
+use super::give_back::NAK;
 use super::{NatsConsumer, disconnected};
 use crate::backend::Incoming;
 use crate::error::Failure;
@@ -144,7 +144,7 @@ impl NatsConsumer {
         // Dropped in the middle it begins again: what is given back is not given back twice.
         if known {
             if let Some(pin) = &partition.pin {
-                give_back::unpin(&self.api, &partition.durable, pin).await;
+                partition.durable.unpin(&self.api, Some(pin)).await;
             }
             self.ask_fence(at).await?;
         } else {

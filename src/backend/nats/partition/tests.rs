@@ -63,6 +63,7 @@ fn standing(unanswered: u64, floor: u64, delivered: u64) -> Standing {
         waiting: 0,
         waits: 0,
         pin: Some("pin".into()),
+        is_nobodys: false,
     }
 }
 
