@@ -1,29 +1,31 @@
 //! The life of a process: a bus that publishes and consumes, from its connection to its close or its death.
 
 mod close;
+mod consume;
 mod door;
 mod publisher;
+mod within;
 
 pub use publisher::Publisher;
 
 use super::broker::SimBroker;
 use super::fault::Weather;
-use super::handler::Witness;
-use super::plan::{GROUP, Plan, TOPICS};
+use super::plan::{GROUP, GUESTS, Plan, TOPICS};
 use super::record::{Open, Record};
 use super::world::Process;
-use crate::history::{Durability, Ended, Order, Subscribe};
+use crate::history::{Durability, Ended};
 use crate::recorder::Publish;
 use bytes::Bytes;
 use clearway::{
     Bus, BusEvent, CloseReport, Envelope, LeftDelivery, PublishError, Raw, Receipt, Runtime,
-    Subscription, Topic, TopicConfig,
+    Subscription, SubscriptionState, Topic, TopicConfig,
 };
+use close::ended;
 use door::{Door, Whose};
 use fastrand::Rng;
 use publisher::Outcome;
 use serde_json::json;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,6 +49,8 @@ pub struct Common {
     pub begun: AtomicU64,
     /// How many publishers are at work.
     pub publishing: AtomicU64,
+    /// The topics that handlers have subscribed to.
+    pub guested: Mutex<BTreeSet<&'static str>>,
 }
 
 /// See the module.
@@ -56,15 +60,46 @@ pub struct Life {
     common: Arc<Common>,
     door: Arc<Door>,
     state: Mutex<State>,
+    /// How often its process was made to stand still.
+    still: AtomicU64,
 }
+
+/// Topic and group.
+type Place = (&'static str, &'static str);
 
 #[derive(Default)]
 struct State {
     bus: Option<Bus>,
-    /// By topic: the number in the history, and the handle.
-    subscriptions: BTreeMap<&'static str, (u32, Subscription)>,
+    subscriptions: BTreeMap<Place, Held>,
+    /// Where a handler subscribes just now.
+    begins: BTreeSet<Place>,
     is_closing: bool,
     has_ended: bool,
+}
+
+/// A subscription.
+struct Held {
+    /// In the history.
+    number: u32,
+    of: Subscription,
+    /// A handler has told it to end.
+    is_draining: bool,
+}
+
+impl Common {
+    /// The topics that handlers have subscribed to.
+    pub fn guested(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
+        self.guested.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a bus that is closed in the middle of work has for it.
+    pub fn close_limit(&self) -> Duration {
+        // What goes to the dead letters is said when its handler ends: then it must get there.
+        match self.plan.attempts {
+            Some(_) => Duration::from_secs(60),
+            None => Duration::from_millis([0, 50, 1000, 10_000][self.weather.below(4) as usize]),
+        }
+    }
 }
 
 impl Life {
@@ -75,6 +110,7 @@ impl Life {
             common: common.clone(),
             door: Arc::default(),
             state: Mutex::default(),
+            still: AtomicU64::new(0),
         });
         let (living, backend) = (life.clone(), broker.backend(&process));
         process.clone().spawn(
@@ -97,6 +133,22 @@ impl Life {
     /// Whether its bus is closed.
     pub fn has_ended(&self) -> bool {
         self.state().has_ended
+    }
+
+    /// Whether its handlers have subscribed to the topic for others, and that goes on.
+    pub fn has_guests(&self, topic: &'static str) -> bool {
+        let state = self.state();
+        let held = state.subscriptions.get(&(topic, GUESTS));
+        held.is_some_and(|held| !held.is_draining)
+    }
+
+    /// Its process stands still from here on: what has a limit may take longer.
+    pub fn stands_still(&self) {
+        self.still.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn still(&self) -> u64 {
+        self.still.load(Ordering::Relaxed)
     }
 
     async fn live(self: Arc<Self>, backend: clearway::BackendChoice) {
@@ -161,65 +213,6 @@ impl Life {
         self.process.spawn("sim-events", Box::pin(watching));
     }
 
-    async fn consume(&self, bus: &Bus) -> bool {
-        let Common {
-            record,
-            weather,
-            plan,
-            ..
-        } = &*self.common;
-        let publisher = Arc::new(self.publisher(Whose::Handler));
-        for topic in TOPICS {
-            let Ok(handle) = bus.raw_topic(topic) else {
-                return false;
-            };
-            let subscription = record.next_subscription();
-            record.recorder.record(Subscribe {
-                subscription,
-                bus: self.process.number(),
-                topic: topic.to_owned(),
-                group: GROUP.to_owned(),
-                order: match plan.order {
-                    clearway::Order::ByKey => Order::Key,
-                    clearway::Order::ByPartition => Order::Partition,
-                    clearway::Order::Unordered => Order::None,
-                },
-            });
-            let echo = (topic == TOPICS[0])
-                .then(|| bus.raw_topic(TOPICS[1]).ok())
-                .flatten();
-            let witness = Witness {
-                record: record.clone(),
-                weather: weather.clone(),
-                plan: plan.clone(),
-                process: self.process.clone(),
-                subscription,
-                echo: echo.map(|echo| (publisher.clone(), echo)),
-            };
-            let mut builder = handle
-                .subscription(GROUP)
-                .order(plan.order)
-                .concurrency(plan.concurrency)
-                .in_flight(plan.in_flight, 1 << 20)
-                .timeout(plan.timeout)
-                .retry(plan.retry())
-                .on_failure(plan.on_failure());
-            if plan.confirm {
-                builder = builder.confirm_acks();
-            }
-            if let Some(window) = plan.dedup {
-                builder = builder.dedup(window);
-            }
-            let Ok(begun) = builder.handler(witness).await else {
-                return false;
-            };
-            self.state()
-                .subscriptions
-                .insert(topic, (subscription, begun));
-        }
-        true
-    }
-
     fn publisher(&self, whose: Whose) -> Publisher {
         Publisher::new(&self.common, &self.process, (whose, self.door.clone()))
     }
@@ -274,11 +267,15 @@ impl Life {
             .state()
             .subscriptions
             .values()
-            .map(|(_, of)| of.clone())
+            .map(|held| held.of.clone())
             .collect();
         let mut in_flight = 0;
         for subscription in subscriptions {
-            in_flight += subscription.status().await.in_flight;
+            let status = subscription.status().await;
+            // One that has ended has what it left, and says what it had before.
+            if status.state != SubscriptionState::Ended {
+                in_flight += status.in_flight;
+            }
         }
         in_flight
     }

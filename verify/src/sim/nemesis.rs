@@ -3,7 +3,7 @@
 use super::broker::SimBroker;
 use super::fault::{Fault, Weather};
 use super::life::{Common, Life};
-use super::plan::{GROUP, TOPICS};
+use super::plan::{GROUP, GUESTS, TOPICS};
 use crate::history::Phase;
 use clearway::Runtime;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -115,12 +115,17 @@ impl<B: SimBroker> Cast<B> {
 
     /// Asks the broker what the group has committed, where it can say.
     pub fn look(&self) {
-        for topic in TOPICS {
-            for (partition, position) in self.broker.committed(topic, GROUP) {
-                self.common
-                    .record
-                    .recorder
-                    .committed(topic, GROUP, partition, position);
+        let recorder = &self.common.record.recorder;
+        let groups = match self.common.weather.has(Fault::HandlerSubscribe) {
+            true => &[GROUP, GUESTS][..],
+            false => &[GROUP][..],
+        };
+        for (topic, group) in TOPICS
+            .iter()
+            .flat_map(|topic| groups.iter().map(move |group| (topic, group)))
+        {
+            for (partition, position) in self.broker.committed(topic, group) {
+                recorder.committed(topic, group, partition, position);
             }
         }
     }
@@ -131,11 +136,7 @@ impl<B: SimBroker> Cast<B> {
             return;
         }
         weather.goal("a close in the middle of work");
-        // What goes to the dead letters is said when its handler ends: then it must get there.
-        let limit = match self.common.plan.attempts {
-            Some(_) => Duration::from_secs(60),
-            None => Duration::from_millis([0, 50, 1000, 10_000][weather.below(4) as usize]),
-        };
+        let limit = self.common.close_limit();
         let closing = life.clone();
         life.process.spawn(
             "sim-close",
@@ -165,6 +166,7 @@ impl<B: SimBroker> Cast<B> {
             return;
         }
         weather.goal("a process that stood still");
+        life.stands_still();
         recorder.frozen(life.process.number(), Phase::Begin);
         let length = Duration::from_millis(50 + weather.below(8000));
         let world = weather.world().clone();

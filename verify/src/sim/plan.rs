@@ -15,6 +15,9 @@ pub const TOPICS: [&str; 2] = ["orders", "echo"];
 /// Whom members share the topics with.
 pub const GROUP: &str = "audit";
 
+/// For whom handlers subscribe.
+pub const GUESTS: &str = "guests";
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -92,12 +95,17 @@ impl Plan {
 
     /// What is done about a delivery that failed.
     pub fn retry(&self) -> Retry {
-        let retry = Retry::new().delays(Duration::from_millis(10), Duration::from_millis(500));
+        let retry = self.retry_for_ever();
         match self.attempts {
             // A process that is killed is no reason to give anything up here: the handler would not be called, and nobody could tell.
             Some(attempts) => retry.attempts_max(attempts).deliveries_max(1_000_000),
             None => retry,
         }
+    }
+
+    /// The same where nothing is given up.
+    pub fn retry_for_ever(&self) -> Retry {
+        Retry::new().delays(Duration::from_millis(10), Duration::from_millis(500))
     }
 
     /// What is done when no attempt is left.
