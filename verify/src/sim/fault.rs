@@ -123,6 +123,8 @@ faults! {
     HandlerDrain handler_drain "handler-drain" at most 60_000,
     /// A handler closes the bus it is called from.
     HandlerClose handler_close "handler-close" at most 2_000,
+    /// A bus stands still for a while and its client goes on, which has threads of its own: as when handlers block their threads. Drawn twice a second.
+    Block block "block" at most 60_000,
 }
 
 impl Faults {

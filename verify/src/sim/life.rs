@@ -4,6 +4,7 @@ mod close;
 mod consume;
 mod door;
 mod publisher;
+mod results;
 mod within;
 
 pub use publisher::Publisher;
@@ -24,6 +25,7 @@ use close::ended;
 use door::{Door, Whose};
 use fastrand::Rng;
 use publisher::Outcome;
+use results::Results;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
@@ -59,6 +61,7 @@ pub struct Life {
     pub process: Process,
     common: Arc<Common>,
     door: Arc<Door>,
+    results: Arc<Results>,
     state: Mutex<State>,
     /// How often its process was made to stand still.
     still: AtomicU64,
@@ -109,6 +112,7 @@ impl Life {
             process: process.clone(),
             common: common.clone(),
             door: Arc::default(),
+            results: Arc::default(),
             state: Mutex::default(),
             still: AtomicU64::new(0),
         });
@@ -172,6 +176,9 @@ impl Life {
             return;
         };
         self.watch(&bus);
+        if plan.results {
+            self.read_results(&bus);
+        }
         self.state().bus = Some(bus.clone());
         if !self.consume(&bus).await {
             drop(bus);
@@ -214,7 +221,8 @@ impl Life {
     }
 
     fn publisher(&self, whose: Whose) -> Publisher {
-        Publisher::new(&self.common, &self.process, (whose, self.door.clone()))
+        let (door, results) = (self.door.clone(), self.results.clone());
+        Publisher::new(&self.common, &self.process, (whose, door, results))
     }
 
     async fn publish(&self, bus: &Bus, number: usize) {

@@ -98,7 +98,12 @@ impl<B: SimBroker> Cast<B> {
                 self.joins();
             }
             if weather.strikes(Fault::Freeze) {
-                self.clone().freeze(&self.some(&weather));
+                self.freeze(&self.some(&weather));
+            }
+            if let Some(client) = B::OWN_THREADS
+                && weather.strikes(Fault::Block)
+            {
+                self.block(&self.some(&weather), client);
             }
             if weather.strikes(Fault::ClockJump) {
                 let milliseconds = weather.below(7_200_000) as i64 - 3_600_000;
@@ -159,17 +164,34 @@ impl<B: SimBroker> Cast<B> {
         }
     }
 
-    fn freeze(self: Arc<Self>, life: &Arc<Life>) {
-        let weather = self.common.weather.clone();
-        let (life, recorder) = (life.clone(), self.common.record.recorder.clone());
+    fn freeze(&self, life: &Arc<Life>) {
         if !life.is_open() || !life.process.freeze() {
             return;
         }
-        weather.goal("a process that stood still");
+        self.common.weather.goal("a process that stood still");
+        self.goes_on_later(life, 8000);
+    }
+
+    /// As a member comes or goes: what it has is dealt out anew without it.
+    fn block(&self, life: &Arc<Life>, client: &'static str) {
+        if !life.is_open() || !life.process.block_but(client) {
+            return;
+        }
+        let weather = &self.common.weather;
+        weather.goal("a bus that stood still beside its client");
+        self.goes_on_later(life, 12_000);
+        if weather.below(2) == 0 {
+            self.joins();
+        }
+    }
+
+    /// It stands still, for at most so long.
+    fn goes_on_later(&self, life: &Arc<Life>, milliseconds: u64) {
+        let (life, recorder) = (life.clone(), self.common.record.recorder.clone());
         life.stands_still();
         recorder.frozen(life.process.number(), Phase::Begin);
-        let length = Duration::from_millis(50 + weather.below(8000));
-        let world = weather.world().clone();
+        let world = self.common.weather.world().clone();
+        let length = Duration::from_millis(50 + self.common.weather.below(milliseconds));
         let sleep = world.sleep(length);
         world.spawn(
             "sim-freeze",

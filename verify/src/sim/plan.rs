@@ -53,6 +53,8 @@ pub struct Plan {
     pub confirm: bool,
     /// How many ids are remembered as settled. None: no duplicate is looked for.
     pub dedup: Option<usize>,
+    /// Whether somebody reads all results of each bus.
+    pub results: bool,
     /// What goes wrong.
     pub faults: Faults,
 }
@@ -89,6 +91,7 @@ impl Plan {
             attempts,
             confirm: random.u32(..4) == 0,
             dedup: (random.u32(..4) == 0).then_some(4096),
+            results: random.u32(..6) == 0,
             faults,
         }
     }
@@ -122,7 +125,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} envelopes of {} keys by {}x{} publishers ({} under way{}), {} partitions; {:?}, {} handlers, {} in flight{}{}{}; faults: {}",
+            "{} envelopes of {} keys by {}x{} publishers ({} under way{}), {} partitions; {:?}, {} handlers, {} in flight{}{}{}{}; faults: {}",
             self.envelopes,
             self.keys,
             self.members,
@@ -135,6 +138,7 @@ impl fmt::Display for Plan {
             self.in_flight,
             if self.confirm { ", confirmed" } else { "" },
             if self.dedup.is_some() { ", dedup" } else { "" },
+            if self.results { ", results read" } else { "" },
             self.attempts.map_or(String::new(), |attempts| format!(
                 ", dead letters after {attempts}"
             )),

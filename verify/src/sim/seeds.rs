@@ -29,6 +29,7 @@ pub const GOALS: &[&str] = &[
     "a handler that waited for its own drain",
     "a handler that closed its bus and went on",
     "a handler that waited for the close of its bus",
+    "a result read while its bus closed",
 ];
 
 /// Every so many'th seed runs twice and must be the same.
