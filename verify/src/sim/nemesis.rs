@@ -172,21 +172,32 @@ impl<B: SimBroker> Cast<B> {
         self.goes_on_later(life, 8000);
     }
 
-    /// As a member comes or goes: what it has is dealt out anew without it.
-    fn block(&self, life: &Arc<Life>, client: &'static str) {
+    /// Often as a member comes and goes: what it has is dealt out anew meanwhile, and again.
+    fn block(self: &Arc<Self>, life: &Arc<Life>, client: &'static str) {
         if !life.is_open() || !life.process.block_but(client) {
             return;
         }
         let weather = &self.common.weather;
         weather.goal("a bus that stood still beside its client");
-        self.goes_on_later(life, 12_000);
-        if weather.below(2) == 0 {
-            self.joins();
+        let length = self.goes_on_later(life, 16_000);
+        if weather.below(4) == 0 {
+            return;
         }
+        self.joins();
+        let (cast, half) = (self.clone(), weather.world().sleep(length / 2));
+        weather.world().spawn(
+            "sim-rebalance",
+            Box::pin(async move {
+                half.await;
+                if !cast.common.weather.is_calm() {
+                    cast.joins();
+                }
+            }),
+        );
     }
 
-    /// It stands still, for at most so long.
-    fn goes_on_later(&self, life: &Arc<Life>, milliseconds: u64) {
+    /// It stands still, for at most so long. Gives for how long.
+    fn goes_on_later(&self, life: &Arc<Life>, milliseconds: u64) -> Duration {
         let (life, recorder) = (life.clone(), self.common.record.recorder.clone());
         life.stands_still();
         recorder.frozen(life.process.number(), Phase::Begin);
@@ -203,6 +214,7 @@ impl<B: SimBroker> Cast<B> {
                 }
             }),
         );
+        length
     }
 
     fn delete(&self, topic: &str) {
