@@ -124,7 +124,7 @@ faults! {
     /// A handler closes the bus it is called from.
     HandlerClose handler_close "handler-close" at most 2_000,
     /// A bus stands still for a while and its client goes on, which has threads of its own: as when handlers block their threads. Drawn twice a second.
-    Block block "block" at most 100_000,
+    Block block "block" at most 300_000,
 }
 
 impl Faults {

@@ -76,6 +76,8 @@ struct State {
     subscriptions: BTreeMap<Place, Held>,
     /// Where a handler subscribes just now.
     begins: BTreeSet<Place>,
+    /// Somebody is about to close it, as soon as its process runs.
+    is_told: bool,
     is_closing: bool,
     has_ended: bool,
 }
@@ -131,7 +133,14 @@ impl Life {
     /// Whether it can be told to close.
     pub fn is_open(&self) -> bool {
         let state = self.state();
-        state.bus.is_some() && !state.is_closing && self.process.is_alive()
+        state.bus.is_some() && !state.is_closing && !state.is_told && self.process.is_alive()
+    }
+
+    /// Tells it to close, if nobody has.
+    pub fn tell_to_close(&self) -> bool {
+        let is_open = self.is_open();
+        self.state().is_told |= is_open;
+        is_open
     }
 
     /// Whether its bus is closed.

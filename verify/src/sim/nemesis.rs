@@ -137,7 +137,7 @@ impl<B: SimBroker> Cast<B> {
 
     fn close(&self, life: &Arc<Life>) {
         let weather = &self.common.weather;
-        if !life.is_open() {
+        if !life.tell_to_close() {
             return;
         }
         weather.goal("a close in the middle of work");
