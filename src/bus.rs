@@ -150,6 +150,9 @@ impl Bus {
     /// Every closer gets the same report, and the first one's limit counts. Dropping the future stops
     /// nothing: the close goes on. When it returns nothing of the bus runs any more.
     ///
+    /// A handler of the bus may close it, and goes on until it ends. One that waits for the close waits for itself: it is cut off at the
+    /// limit, or at its own time limit, and its delivery comes again. A task that it spawns may wait.
+    ///
     /// At the limit what is left is not acknowledged, and listed. Consumers, side by side, and then the connection have half a second each
     /// at the least to say goodbye to the broker: so much longer it takes when the broker does not answer. Handlers that block their threads are waited for.
     pub async fn close(&self, limit: Duration) -> CloseReport {

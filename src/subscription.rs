@@ -212,7 +212,9 @@ impl Subscription {
     /// Says what was left: that is not acknowledged, and comes again.
     ///
     /// A delivery that waits for an attempt beyond the deadline is given back at once. Every caller gets the same
-    /// report; the shortest limit counts, that of a bus that closes included.
+    /// report; the shortest limit counts, that of a bus that closes included. Dropping the future stops nothing: it ends at its limit.
+    ///
+    /// A handler that waits for the drain of its own subscription waits for itself: it is cut off at the limit, and its delivery is left.
     pub async fn drain(&self, limit: Duration) -> DrainReport {
         let deadline = self.runtime.now() + limit;
         self.control.close(&self.runtime, deadline).await

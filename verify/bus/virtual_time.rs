@@ -4,8 +4,12 @@
 mod support;
 
 use clearway::memory::Memory;
-use clearway::{Backlog, Bus, BusEvent, Delivery, Events, HandlerError, PublishError, Runtime};
+use clearway::{
+    Backlog, Bus, BusEvent, Delivery, Events, HandlerError, PublishError, Runtime,
+    SubscriptionState,
+};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use support::world::World;
 use tokio::sync::Semaphore;
@@ -257,5 +261,83 @@ fn a_thousand_schedules_of_a_close_under_load() {
         });
         runtime.settle();
         assert_eq!(runtime.tasks(), 0, "seed {seed}");
+    }
+}
+
+/// Whoever drains may be dropped: by a limit of his own, or because he is a handler that is cut off.
+#[test]
+fn a_drain_that_nobody_waits_for_ends_at_its_limit() {
+    let runtime = World::new(7);
+    let broker = Memory::new();
+    let limit = Duration::from_secs(10);
+    runtime.run(async {
+        let bus = bus(&broker, &runtime).await;
+        let orders = bus.topic::<u32>("orders").unwrap();
+        let never = |_: Delivery<u32>| std::future::pending::<Result<(), HandlerError>>();
+        let billing = orders.subscribe("billing", never).await.unwrap();
+        orders.publish(&1).await.unwrap();
+        while billing.status().await.in_flight == 0 {
+            runtime.sleep(Duration::from_millis(1)).await;
+        }
+        let mut draining = Box::pin(billing.drain(limit));
+        let begun = std::future::poll_fn(|cx| Poll::Ready(draining.as_mut().poll(cx))).await;
+        assert!(begun.is_pending(), "its handler is at work");
+        drop(draining);
+        runtime.sleep(limit - Duration::from_secs(1)).await;
+        assert_eq!(billing.status().await.state, SubscriptionState::Draining);
+        runtime.sleep(Duration::from_secs(2)).await;
+        assert_eq!(billing.status().await.state, SubscriptionState::Ended);
+        let report = billing.drain(HOUR).await;
+        assert_eq!((report.left.len(), report.blocked), (1, false));
+        assert!(bus.close(HOUR).await.drained);
+    });
+}
+
+/// A handler that waits for the close of its own bus is cut off; one that goes on publishes, and its answer counts.
+#[test]
+fn a_handler_that_closes_its_bus_blocks_nothing() {
+    let runtime = World::new(8);
+    for waits in [true, false] {
+        let broker = Memory::new();
+        let limit = Duration::from_secs(10);
+        let (closed, published) = runtime.run(async {
+            let bus = bus(&broker, &runtime).await;
+            let orders = bus.topic::<u32>("orders").unwrap();
+            let bills = bus.topic::<u32>("bills").unwrap();
+            bills.publish(&0).await.unwrap();
+            let published = Arc::new(Mutex::new(None));
+            let (of_handler, note) = (bus.clone(), published.clone());
+            let closes = move |order: Delivery<u32>| {
+                let (bus, bills, note) = (of_handler.clone(), bills.clone(), note.clone());
+                async move {
+                    let mut closing = Box::pin(bus.close(limit));
+                    if waits {
+                        closing.await;
+                        unreachable!("it waits for itself");
+                    }
+                    let begun = std::future::poll_fn(|cx| Poll::Ready(closing.as_mut().poll(cx)));
+                    assert!(begun.await.is_pending());
+                    *note.lock().unwrap() = Some(bills.publish(&order.value).await.is_ok());
+                    Ok::<_, HandlerError>(())
+                }
+            };
+            let _until_close = orders.subscribe("billing", closes).await.unwrap();
+            orders.publish(&1).await.unwrap();
+            let begun = runtime.now();
+            while orders.publish(&2).await.is_ok() {
+                runtime.sleep(Duration::from_millis(1)).await;
+            }
+            let report = bus.close(HOUR).await;
+            let took = runtime.now() - begun;
+            let published = *published.lock().unwrap();
+            assert!(
+                took < limit + Duration::from_secs(2),
+                "{took:?}: {report:?}"
+            );
+            (report, published)
+        });
+        let left = closed.subscriptions.values().map(|left| left.left.len());
+        assert_eq!(left.sum::<usize>() > 0, waits, "{closed:?}");
+        assert_eq!(published, (!waits).then_some(true));
     }
 }

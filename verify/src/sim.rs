@@ -7,7 +7,7 @@
 //! | `fault` | what can go wrong, how likely, and when it does |
 //! | `broker` | what a simulated broker is; one file or folder each |
 //! | `plan` | what one seed does |
-//! | `life`, `handler`, `nemesis`, `letters` | processes, what their handlers do, who breaks them, who reads the dead letters |
+//! | `life`, `handler`, `nemesis`, `letters` | processes, what their handlers do, also with the bus they are called from, who breaks them, who reads the dead letters |
 //! | `record`, `run` | what is written down, and one run from its begin to its verdict |
 //! | `seeds`, `hunt` | many runs, and what they came to; how soon something is found |
 //! | `breaks`, `shrink` | what a run violated, by name; a failing plan made small |

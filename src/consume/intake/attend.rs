@@ -9,6 +9,10 @@ impl Intake {
         consumer: &mut Option<AnyConsumer>,
     ) -> Result<(), Failure> {
         let now = self.core.shared.runtime.now();
+        if self.end_by().is_some_and(|end| end <= now) {
+            self.killed = true;
+            return Ok(());
+        }
         while let Some(entry) = self.waiting.first_entry() {
             if entry.key().0 > now {
                 break;
@@ -73,6 +77,11 @@ impl Intake {
         });
     }
 
+    /// Until when what was taken may be handled, once it is to end: also when nobody waits any more who said so.
+    fn end_by(&self) -> Option<Duration> {
+        self.control.deadline().filter(|_| self.want.is_none())
+    }
+
     /// When there is something to do though nothing happens.
     pub(super) fn due(&self, consumer: Option<&AnyConsumer>) -> Option<Duration> {
         let retry = self.waiting.keys().next().map(|(due, _)| *due);
@@ -86,7 +95,7 @@ impl Intake {
         let limiter = self.limiter.as_ref().and_then(Limiter::due);
         #[cfg(not(feature = "throttle"))]
         let limiter = None;
-        let all = [retry, progress, pace, limiter];
+        let all = [retry, progress, pace, limiter, self.end_by()];
         all.into_iter().flatten().min()
     }
 }

@@ -59,9 +59,12 @@ fn deliveries(
     let begun = *index.closing.get(&bus)?;
     let mut listed = 0;
     for subscription in index.subscriptions_of(bus) {
-        // One that ended by itself is none of the close's.
         let (line, ended) = index.ended.get(&subscription)?;
-        if *line < begun || *line > close.line {
+        // One that ended by itself is none of the close's.
+        if *line < begun {
+            continue;
+        }
+        if *line > close.line {
             return None;
         }
         listed += ended.left.len() as u64;

@@ -26,6 +26,9 @@ pub trait SimBroker: Clone + Send + Sync + 'static {
     /// The faults that it knows. Those of handlers, processes and clocks are the workload's, and every broker has them.
     const FAULTS: &'static [Fault];
 
+    /// The tasks of a client that has threads of its own have names that begin so. It knows [`Fault::Block`].
+    const OWN_THREADS: Option<&'static str> = None;
+
     /// What many seeds together have to come to, beside the goals of the workload: said by [`Weather::goal`].
     const GOALS: &'static [&'static str];
 

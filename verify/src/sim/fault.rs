@@ -116,6 +116,15 @@ faults! {
     HandlerPublish handler_publish "handler-publish" at most 60_000,
     /// A dead letter cannot be stored.
     DeadLetter dead_letter "dead-letter" at most 200_000,
+    // Those that have come since are last: what is drawn of the others is as it was.
+    /// A handler subscribes at the bus it is called from.
+    HandlerSubscribe handler_subscribe "handler-subscribe" at most 3_000,
+    /// A handler drains a subscription of the bus it is called from: another, or its own.
+    HandlerDrain handler_drain "handler-drain" at most 60_000,
+    /// A handler closes the bus it is called from.
+    HandlerClose handler_close "handler-close" at most 2_000,
+    /// A bus stands still for a while and its client goes on, which has threads of its own: as when handlers block their threads. Drawn twice a second.
+    Block block "block" at most 300_000,
 }
 
 impl Faults {

@@ -1,8 +1,7 @@
 //! The handler of a run: it writes down what it gets and how it ended, and does what the weather has for it.
 
 use super::fault::{Fault, Weather};
-use super::life::{Publisher, RawTopic};
-use super::plan::{GROUP, Plan};
+use super::life::{Life, Publisher, RawTopic};
 use super::record::Record;
 use super::world::Process;
 use crate::history::{Deliver, Settle, Settled};
@@ -18,9 +17,14 @@ pub const PANIC: &str = "a handler that panics now and then";
 pub struct Witness {
     pub(super) record: Arc<Record>,
     pub(super) weather: Weather,
-    pub(super) plan: Arc<Plan>,
     pub(super) process: Process,
+    /// Whose bus it is called from.
+    pub(super) life: Arc<Life>,
     pub(super) subscription: u32,
+    /// Topic and group.
+    pub(super) place: (&'static str, &'static str),
+    /// After so many of them it is given up.
+    pub(super) attempts: Option<u32>,
     /// Where it publishes to, if it does.
     pub(super) echo: Option<(Arc<Publisher>, RawTopic)>,
 }
@@ -34,7 +38,7 @@ impl Witness {
             subscription: self.subscription,
             bus: self.process.number(),
             topic: delivery.topic.to_string(),
-            group: GROUP.to_owned(),
+            group: self.place.1.to_owned(),
             partition: delivery.position.partition,
             position: delivery.position.offset,
             id: id.clone(),
@@ -59,8 +63,7 @@ impl Witness {
 
     /// Whether this attempt is the last before the dead letters.
     fn is_last(&self, delivery: &Delivery<Bytes>) -> bool {
-        self.plan
-            .attempts
+        self.attempts
             .is_some_and(|attempts| delivery.attempt >= attempts)
     }
 
@@ -86,14 +89,18 @@ impl Witness {
             weather.goal("a handler cut off by its time limit");
             std::future::pending::<()>().await;
         }
-        if let Some((publisher, echo)) = &self.echo
-            && weather.strikes(Fault::HandlerPublish)
-        {
-            let key = delivery.envelope.key.clone().unwrap_or_default();
-            let key = String::from_utf8_lossy(&key).into_owned();
-            if publisher.publish(echo, &key).await.is_ok() {
-                weather.goal("a handler that published");
-            }
+        if weather.strikes(Fault::HandlerPublish) && self.publish(delivery).await {
+            weather.goal("a handler that published");
+        }
+        if weather.strikes(Fault::HandlerSubscribe) {
+            self.life.subscribe_within().await;
+        }
+        if weather.strikes(Fault::HandlerDrain) {
+            self.life.drain_within(self.place).await;
+        }
+        if weather.strikes(Fault::HandlerClose) && self.life.close_within().await {
+            // It is at work until it ends, and may publish as before.
+            self.publish(delivery).await;
         }
         if weather.strikes(Fault::HandlerErr) {
             running.how = match self.is_last(delivery) {
@@ -102,7 +109,7 @@ impl Witness {
             };
             return Err("a handler that fails now and then".into());
         }
-        if self.plan.attempts.is_some()
+        if self.attempts.is_some()
             && weather.has(Fault::HandlerErr)
             && !weather.is_calm()
             && weather.below(200) == 0
@@ -112,6 +119,18 @@ impl Witness {
         }
         running.how = Settled::Ack;
         Ok(Outcome::Ack)
+    }
+}
+
+impl Witness {
+    /// Publishes one of the same key, if there is anywhere to. Says whether the broker has it.
+    async fn publish(&self, delivery: &Delivery<Bytes>) -> bool {
+        let Some((publisher, echo)) = &self.echo else {
+            return false;
+        };
+        let key = delivery.envelope.key.clone().unwrap_or_default();
+        let key = String::from_utf8_lossy(&key).into_owned();
+        publisher.publish(echo, &key).await.is_ok()
     }
 }
 
@@ -148,6 +167,7 @@ impl Drop for Running<'_> {
             how: self.how,
             why: None,
         };
-        record.settle((&self.id, self.attempt), settle);
+        let (_, group) = self.witness.place;
+        record.settle(group, (&self.id, self.attempt), settle);
     }
 }

@@ -1,29 +1,33 @@
 //! The life of a process: a bus that publishes and consumes, from its connection to its close or its death.
 
 mod close;
+mod consume;
 mod door;
 mod publisher;
+mod results;
+mod within;
 
 pub use publisher::Publisher;
 
 use super::broker::SimBroker;
 use super::fault::Weather;
-use super::handler::Witness;
-use super::plan::{GROUP, Plan, TOPICS};
+use super::plan::{GROUP, GUESTS, Plan, TOPICS};
 use super::record::{Open, Record};
 use super::world::Process;
-use crate::history::{Durability, Ended, Order, Subscribe};
+use crate::history::{Durability, Ended};
 use crate::recorder::Publish;
 use bytes::Bytes;
 use clearway::{
     Bus, BusEvent, CloseReport, Envelope, LeftDelivery, PublishError, Raw, Receipt, Runtime,
-    Subscription, Topic, TopicConfig,
+    Subscription, SubscriptionState, Topic, TopicConfig,
 };
+use close::ended;
 use door::{Door, Whose};
 use fastrand::Rng;
 use publisher::Outcome;
+use results::Results;
 use serde_json::json;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,6 +51,8 @@ pub struct Common {
     pub begun: AtomicU64,
     /// How many publishers are at work.
     pub publishing: AtomicU64,
+    /// The topics that handlers have subscribed to.
+    pub guested: Mutex<BTreeSet<&'static str>>,
 }
 
 /// See the module.
@@ -55,16 +61,50 @@ pub struct Life {
     pub process: Process,
     common: Arc<Common>,
     door: Arc<Door>,
+    results: Arc<Results>,
     state: Mutex<State>,
+    /// How often its process was made to stand still.
+    still: AtomicU64,
 }
+
+/// Topic and group.
+type Place = (&'static str, &'static str);
 
 #[derive(Default)]
 struct State {
     bus: Option<Bus>,
-    /// By topic: the number in the history, and the handle.
-    subscriptions: BTreeMap<&'static str, (u32, Subscription)>,
+    subscriptions: BTreeMap<Place, Held>,
+    /// Where a handler subscribes just now.
+    begins: BTreeSet<Place>,
+    /// Somebody is about to close it, as soon as its process runs.
+    is_told: bool,
     is_closing: bool,
     has_ended: bool,
+}
+
+/// A subscription.
+struct Held {
+    /// In the history.
+    number: u32,
+    of: Subscription,
+    /// A handler has told it to end.
+    is_draining: bool,
+}
+
+impl Common {
+    /// The topics that handlers have subscribed to.
+    pub fn guested(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
+        self.guested.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a bus that is closed in the middle of work has for it.
+    pub fn close_limit(&self) -> Duration {
+        // What goes to the dead letters is said when its handler ends: then it must get there.
+        match self.plan.attempts {
+            Some(_) => Duration::from_secs(60),
+            None => Duration::from_millis([0, 50, 1000, 10_000][self.weather.below(4) as usize]),
+        }
+    }
 }
 
 impl Life {
@@ -74,7 +114,9 @@ impl Life {
             process: process.clone(),
             common: common.clone(),
             door: Arc::default(),
+            results: Arc::default(),
             state: Mutex::default(),
+            still: AtomicU64::new(0),
         });
         let (living, backend) = (life.clone(), broker.backend(&process));
         process.clone().spawn(
@@ -91,12 +133,35 @@ impl Life {
     /// Whether it can be told to close.
     pub fn is_open(&self) -> bool {
         let state = self.state();
-        state.bus.is_some() && !state.is_closing && self.process.is_alive()
+        state.bus.is_some() && !state.is_closing && !state.is_told && self.process.is_alive()
+    }
+
+    /// Tells it to close, if nobody has.
+    pub fn tell_to_close(&self) -> bool {
+        let is_open = self.is_open();
+        self.state().is_told |= is_open;
+        is_open
     }
 
     /// Whether its bus is closed.
     pub fn has_ended(&self) -> bool {
         self.state().has_ended
+    }
+
+    /// Whether its handlers have subscribed to the topic for others, and that goes on.
+    pub fn has_guests(&self, topic: &'static str) -> bool {
+        let state = self.state();
+        let held = state.subscriptions.get(&(topic, GUESTS));
+        held.is_some_and(|held| !held.is_draining)
+    }
+
+    /// Its process stands still from here on: what has a limit may take longer.
+    pub fn stands_still(&self) {
+        self.still.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn still(&self) -> u64 {
+        self.still.load(Ordering::Relaxed)
     }
 
     async fn live(self: Arc<Self>, backend: clearway::BackendChoice) {
@@ -120,6 +185,9 @@ impl Life {
             return;
         };
         self.watch(&bus);
+        if plan.results {
+            self.read_results(&bus);
+        }
         self.state().bus = Some(bus.clone());
         if !self.consume(&bus).await {
             drop(bus);
@@ -161,67 +229,9 @@ impl Life {
         self.process.spawn("sim-events", Box::pin(watching));
     }
 
-    async fn consume(&self, bus: &Bus) -> bool {
-        let Common {
-            record,
-            weather,
-            plan,
-            ..
-        } = &*self.common;
-        let publisher = Arc::new(self.publisher(Whose::Handler));
-        for topic in TOPICS {
-            let Ok(handle) = bus.raw_topic(topic) else {
-                return false;
-            };
-            let subscription = record.next_subscription();
-            record.recorder.record(Subscribe {
-                subscription,
-                bus: self.process.number(),
-                topic: topic.to_owned(),
-                group: GROUP.to_owned(),
-                order: match plan.order {
-                    clearway::Order::ByKey => Order::Key,
-                    clearway::Order::ByPartition => Order::Partition,
-                    clearway::Order::Unordered => Order::None,
-                },
-            });
-            let echo = (topic == TOPICS[0])
-                .then(|| bus.raw_topic(TOPICS[1]).ok())
-                .flatten();
-            let witness = Witness {
-                record: record.clone(),
-                weather: weather.clone(),
-                plan: plan.clone(),
-                process: self.process.clone(),
-                subscription,
-                echo: echo.map(|echo| (publisher.clone(), echo)),
-            };
-            let mut builder = handle
-                .subscription(GROUP)
-                .order(plan.order)
-                .concurrency(plan.concurrency)
-                .in_flight(plan.in_flight, 1 << 20)
-                .timeout(plan.timeout)
-                .retry(plan.retry())
-                .on_failure(plan.on_failure());
-            if plan.confirm {
-                builder = builder.confirm_acks();
-            }
-            if let Some(window) = plan.dedup {
-                builder = builder.dedup(window);
-            }
-            let Ok(begun) = builder.handler(witness).await else {
-                return false;
-            };
-            self.state()
-                .subscriptions
-                .insert(topic, (subscription, begun));
-        }
-        true
-    }
-
     fn publisher(&self, whose: Whose) -> Publisher {
-        Publisher::new(&self.common, &self.process, (whose, self.door.clone()))
+        let (door, results) = (self.door.clone(), self.results.clone());
+        Publisher::new(&self.common, &self.process, (whose, door, results))
     }
 
     async fn publish(&self, bus: &Bus, number: usize) {
@@ -274,11 +284,15 @@ impl Life {
             .state()
             .subscriptions
             .values()
-            .map(|(_, of)| of.clone())
+            .map(|held| held.of.clone())
             .collect();
         let mut in_flight = 0;
         for subscription in subscriptions {
-            in_flight += subscription.status().await.in_flight;
+            let status = subscription.status().await;
+            // One that has ended has what it left, and says what it had before.
+            if status.state != SubscriptionState::Ended {
+                in_flight += status.in_flight;
+            }
         }
         in_flight
     }

@@ -3,7 +3,7 @@
 use super::broker::SimBroker;
 use super::fault::{Fault, Weather};
 use super::life::{Common, Life};
-use super::plan::{GROUP, TOPICS};
+use super::plan::{GROUP, GUESTS, TOPICS};
 use crate::history::Phase;
 use clearway::Runtime;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -98,7 +98,12 @@ impl<B: SimBroker> Cast<B> {
                 self.joins();
             }
             if weather.strikes(Fault::Freeze) {
-                self.clone().freeze(&self.some(&weather));
+                self.freeze(&self.some(&weather));
+            }
+            if let Some(client) = B::OWN_THREADS
+                && weather.strikes(Fault::Block)
+            {
+                self.block(&self.some(&weather), client);
             }
             if weather.strikes(Fault::ClockJump) {
                 let milliseconds = weather.below(7_200_000) as i64 - 3_600_000;
@@ -115,27 +120,28 @@ impl<B: SimBroker> Cast<B> {
 
     /// Asks the broker what the group has committed, where it can say.
     pub fn look(&self) {
-        for topic in TOPICS {
-            for (partition, position) in self.broker.committed(topic, GROUP) {
-                self.common
-                    .record
-                    .recorder
-                    .committed(topic, GROUP, partition, position);
+        let recorder = &self.common.record.recorder;
+        let groups = match self.common.weather.has(Fault::HandlerSubscribe) {
+            true => &[GROUP, GUESTS][..],
+            false => &[GROUP][..],
+        };
+        for (topic, group) in TOPICS
+            .iter()
+            .flat_map(|topic| groups.iter().map(move |group| (topic, group)))
+        {
+            for (partition, position) in self.broker.committed(topic, group) {
+                recorder.committed(topic, group, partition, position);
             }
         }
     }
 
     fn close(&self, life: &Arc<Life>) {
         let weather = &self.common.weather;
-        if !life.is_open() {
+        if !life.tell_to_close() {
             return;
         }
         weather.goal("a close in the middle of work");
-        // What goes to the dead letters is said when its handler ends: then it must get there.
-        let limit = match self.common.plan.attempts {
-            Some(_) => Duration::from_secs(60),
-            None => Duration::from_millis([0, 50, 1000, 10_000][weather.below(4) as usize]),
-        };
+        let limit = self.common.close_limit();
         let closing = life.clone();
         life.process.spawn(
             "sim-close",
@@ -158,16 +164,45 @@ impl<B: SimBroker> Cast<B> {
         }
     }
 
-    fn freeze(self: Arc<Self>, life: &Arc<Life>) {
-        let weather = self.common.weather.clone();
-        let (life, recorder) = (life.clone(), self.common.record.recorder.clone());
+    fn freeze(&self, life: &Arc<Life>) {
         if !life.is_open() || !life.process.freeze() {
             return;
         }
-        weather.goal("a process that stood still");
+        self.common.weather.goal("a process that stood still");
+        self.goes_on_later(life, 8000);
+    }
+
+    /// Often as a member comes and goes: what it has is dealt out anew meanwhile, and again.
+    fn block(self: &Arc<Self>, life: &Arc<Life>, client: &'static str) {
+        if !life.is_open() || !life.process.block_but(client) {
+            return;
+        }
+        let weather = &self.common.weather;
+        weather.goal("a bus that stood still beside its client");
+        let length = self.goes_on_later(life, 16_000);
+        if weather.below(4) == 0 {
+            return;
+        }
+        self.joins();
+        let (cast, half) = (self.clone(), weather.world().sleep(length / 2));
+        weather.world().spawn(
+            "sim-rebalance",
+            Box::pin(async move {
+                half.await;
+                if !cast.common.weather.is_calm() {
+                    cast.joins();
+                }
+            }),
+        );
+    }
+
+    /// It stands still, for at most so long. Gives for how long.
+    fn goes_on_later(&self, life: &Arc<Life>, milliseconds: u64) -> Duration {
+        let (life, recorder) = (life.clone(), self.common.record.recorder.clone());
+        life.stands_still();
         recorder.frozen(life.process.number(), Phase::Begin);
-        let length = Duration::from_millis(50 + weather.below(8000));
-        let world = weather.world().clone();
+        let world = self.common.weather.world().clone();
+        let length = Duration::from_millis(50 + self.common.weather.below(milliseconds));
         let sleep = world.sleep(length);
         world.spawn(
             "sim-freeze",
@@ -179,6 +214,7 @@ impl<B: SimBroker> Cast<B> {
                 }
             }),
         );
+        length
     }
 
     fn delete(&self, topic: &str) {

@@ -15,6 +15,9 @@ pub const TOPICS: [&str; 2] = ["orders", "echo"];
 /// Whom members share the topics with.
 pub const GROUP: &str = "audit";
 
+/// For whom handlers subscribe.
+pub const GUESTS: &str = "guests";
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -50,6 +53,8 @@ pub struct Plan {
     pub confirm: bool,
     /// How many ids are remembered as settled. None: no duplicate is looked for.
     pub dedup: Option<usize>,
+    /// Whether somebody reads all results of each bus.
+    pub results: bool,
     /// What goes wrong.
     pub faults: Faults,
 }
@@ -86,18 +91,24 @@ impl Plan {
             attempts,
             confirm: random.u32(..4) == 0,
             dedup: (random.u32(..4) == 0).then_some(4096),
+            results: random.u32(..6) == 0,
             faults,
         }
     }
 
     /// What is done about a delivery that failed.
     pub fn retry(&self) -> Retry {
-        let retry = Retry::new().delays(Duration::from_millis(10), Duration::from_millis(500));
+        let retry = self.retry_for_ever();
         match self.attempts {
             // A process that is killed is no reason to give anything up here: the handler would not be called, and nobody could tell.
             Some(attempts) => retry.attempts_max(attempts).deliveries_max(1_000_000),
             None => retry,
         }
+    }
+
+    /// The same where nothing is given up.
+    pub fn retry_for_ever(&self) -> Retry {
+        Retry::new().delays(Duration::from_millis(10), Duration::from_millis(500))
     }
 
     /// What is done when no attempt is left.
@@ -114,7 +125,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} envelopes of {} keys by {}x{} publishers ({} under way{}), {} partitions; {:?}, {} handlers, {} in flight{}{}{}; faults: {}",
+            "{} envelopes of {} keys by {}x{} publishers ({} under way{}), {} partitions; {:?}, {} handlers, {} in flight{}{}{}{}; faults: {}",
             self.envelopes,
             self.keys,
             self.members,
@@ -127,6 +138,7 @@ impl fmt::Display for Plan {
             self.in_flight,
             if self.confirm { ", confirmed" } else { "" },
             if self.dedup.is_some() { ", dedup" } else { "" },
+            if self.results { ", results read" } else { "" },
             self.attempts.map_or(String::new(), |attempts| format!(
                 ", dead letters after {attempts}"
             )),

@@ -2,7 +2,7 @@
 //!
 //! A process that is dead writes nothing. What its publishes came to is not known; the line of its death ends its handlers.
 
-use super::plan::Plan;
+use super::plan::{GROUP, Plan};
 use super::world::{Process, World};
 use crate::history::{
     Deliver, Durability, Entry, Event, Header, History, Log, Order, Owners, Settle, Settled,
@@ -63,16 +63,19 @@ impl Record {
         let log = (&*deliver.topic, &*deliver.group, deliver.partition);
         deliver.epoch = owners.epoch(log, (deliver.subscription, deliver.epoch));
         self.open_handlers.fetch_add(1, Ordering::Relaxed);
-        self.buried().remove(&deliver.id);
+        if deliver.group == GROUP {
+            self.buried().remove(&deliver.id);
+        }
         self.recorder.record(deliver);
     }
 
-    /// A handler has ended.
-    pub fn settle(&self, (id, attempt): (&str, u32), settle: Settle) {
+    /// A handler of that group has ended.
+    pub fn settle(&self, group: &str, (id, attempt): (&str, u32), settle: Settle) {
         self.open_handlers.fetch_sub(1, Ordering::Relaxed);
+        // Another group's handlers give nothing up, and what they have done is not done for this one.
         match settle.how {
             Settled::DeadLetter => drop(self.buried().insert(id.to_owned(), attempt)),
-            Settled::Ack => drop(self.done().insert(id.to_owned())),
+            Settled::Ack if group == GROUP => drop(self.done().insert(id.to_owned())),
             _ => {}
         }
         self.recorder.record(settle);
@@ -146,7 +149,9 @@ fn bury(history: &mut History, letters: &BTreeSet<(String, u32)>) {
     }
     let mut delivered: HashMap<&str, Vec<usize>> = HashMap::default();
     for (at, entry) in history.entries.iter().enumerate() {
-        if let Event::Deliver(of) = &entry.event {
+        if let Event::Deliver(of) = &entry.event
+            && of.group == GROUP
+        {
             delivered.entry(&of.id).or_default().push(at);
         }
     }

@@ -8,7 +8,7 @@ use super::handler;
 use super::letters::Undertaker;
 use super::life::{Common, Life};
 use super::nemesis::Cast;
-use super::plan::{GROUP, Plan, TOPICS};
+use super::plan::{GROUP, GUESTS, Plan, TOPICS};
 use super::record::Record;
 use super::world::{Order, World};
 use crate::check::{self, Counts, Verdict, Violation};
@@ -18,8 +18,8 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, Once};
 use std::time::Duration;
 
 /// The faults last at most so long.
@@ -80,6 +80,7 @@ pub fn run<B: SimBroker>(plan: &Plan) -> Ran {
         plan: Arc::new(plan.clone()),
         begun: AtomicU64::new(0),
         publishing: AtomicU64::new(0),
+        guested: Mutex::default(),
     });
     let mut run = Run::<B> {
         broker: B::new(&weather),
@@ -206,6 +207,9 @@ impl<B: SimBroker> Run<B> {
         for topic in TOPICS {
             common.record.recorder.drained(topic, GROUP);
         }
+        for topic in &*common.guested() {
+            common.record.recorder.drained(topic, GUESTS);
+        }
         if let Some(undertaker) = &undertaker {
             self.letters = undertaker.found();
             if let Some(missing) = undertaker.missing() {
@@ -246,6 +250,16 @@ impl<B: SimBroker> Run<B> {
                 match self.broker.lag(topic, GROUP) {
                     0 => {}
                     lag => open.push(format!("{lag} of {topic} are not acknowledged")),
+                }
+            }
+            for topic in common.guested().clone() {
+                match self.broker.lag(topic, GUESTS) {
+                    0 => {}
+                    lag => open.push(format!("{lag} of {topic} are not acknowledged by guests")),
+                }
+                if !lives.iter().any(|life| life.has_guests(topic)) {
+                    let _ = lives.iter().any(|life| life.invite_guests(topic));
+                    open.push(format!("{topic} has no guests"));
                 }
             }
             if let Some(undertaker) = undertaker

@@ -24,6 +24,12 @@ pub const GOALS: &[&str] = &[
     "a topic deleted under its users",
     "a broker killed",
     "a dead letter",
+    "a handler that subscribed",
+    "a handler that drained another subscription",
+    "a handler that waited for its own drain",
+    "a handler that closed its bus and went on",
+    "a handler that waited for the close of its bus",
+    "a result read while its bus closed",
 ];
 
 /// Every so many'th seed runs twice and must be the same.
@@ -160,6 +166,9 @@ const OURS: &[Fault] = &[
     Fault::HandlerHang,
     Fault::HandlerSlow,
     Fault::HandlerPublish,
+    Fault::HandlerSubscribe,
+    Fault::HandlerDrain,
+    Fault::HandlerClose,
 ];
 
 /// See [`Sum::table`].

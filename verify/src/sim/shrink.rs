@@ -163,6 +163,7 @@ const SIMPLER: &[fn(&mut Plan)] = &[
     |plan| plan.attempts = None,
     |plan| plan.confirm = false,
     |plan| plan.dedup = None,
+    |plan| plan.results = false,
     |plan| plan.ordered = false,
 ];
 

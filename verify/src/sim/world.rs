@@ -75,7 +75,8 @@ struct State {
     chance: Rng,
     hash: u64,
     polls: u64,
-    frozen: BTreeSet<u32>,
+    /// Processes that stand still; but not those of their tasks whose names begin so.
+    frozen: BTreeMap<u32, Option<&'static str>>,
     dead: BTreeSet<u32>,
     parked: Vec<Arc<Job>>,
     /// How far the wall clock of a process is off.
@@ -110,7 +111,7 @@ impl World {
             chance: random.fork(),
             hash: seed,
             polls: 0,
-            frozen: BTreeSet::new(),
+            frozen: BTreeMap::new(),
             dead: BTreeSet::new(),
             parked: Vec::new(),
             jumps: BTreeMap::new(),
@@ -384,16 +385,27 @@ impl State {
         jobs.iter().map(|job| job.name).collect()
     }
 
-    /// Takes the jobs of a process out of what is ready.
-    fn take_ready(&mut self, process: u32) -> Vec<Arc<Job>> {
+    /// Takes jobs out of what is ready.
+    fn take_ready(&mut self, which: impl Fn(&Job) -> bool) -> Vec<Arc<Job>> {
         let ready = std::mem::take(&mut self.ready);
-        let (of_it, others) = ready.into_iter().partition(|job| job.process == process);
+        let (taken, others) = ready.into_iter().partition(|job| which(job));
         self.ready = others;
-        of_it
+        taken
+    }
+
+    /// Whether it is a job of a process that stands still, and does so too.
+    fn stands_still(&self, job: &Job) -> bool {
+        let frozen = self.frozen.get(&job.process);
+        frozen.is_some_and(|but| job.stands_still(*but))
     }
 }
 
 impl Job {
+    /// Whether it is none of those whose names begin so.
+    fn stands_still(&self, but: Option<&str>) -> bool {
+        but.is_none_or(|but| !self.name.starts_with(but))
+    }
+
     fn end(&self) {
         let mut future = self.future.lock().unwrap_or_else(PoisonError::into_inner);
         let task = future.take();
@@ -419,7 +431,7 @@ impl Process {
             let mut state = self.world.state();
             state.dead.insert(self.number);
             state.frozen.remove(&self.number);
-            state.take_ready(self.number);
+            state.take_ready(|job| job.process == self.number);
             state.parked.retain(|job| job.process != self.number);
             let of_it = |job: &Arc<Job>| job.process == self.number;
             let (dead, alive) = (std::mem::take(&mut state.alive).into_iter())
@@ -433,11 +445,22 @@ impl Process {
 
     /// It stands still: none of its tasks runs until it [goes on](Self::thaw). Time passes for it. Says whether it ran.
     pub fn freeze(&self) -> bool {
+        self.freeze_but(None)
+    }
+
+    /// The same of its tasks but those whose names begin so.
+    pub fn block_but(&self, names: &'static str) -> bool {
+        self.freeze_but(Some(names))
+    }
+
+    fn freeze_but(&self, but: Option<&'static str>) -> bool {
         let mut state = self.world.state();
-        if state.dead.contains(&self.number) || !state.frozen.insert(self.number) {
+        if state.dead.contains(&self.number) || state.frozen.contains_key(&self.number) {
             return false;
         }
-        let parked = state.take_ready(self.number);
+        state.frozen.insert(self.number, but);
+        let number = self.number;
+        let parked = state.take_ready(|job| job.process == number && job.stands_still(but));
         state.parked.extend(parked);
         true
     }
@@ -553,7 +576,7 @@ impl Wake for Job {
             if state.dead.contains(&self.process) {
                 return;
             }
-            let list = match state.frozen.contains(&self.process) {
+            let list = match state.stands_still(&self) {
                 true => &mut state.parked,
                 false => &mut state.ready,
             };

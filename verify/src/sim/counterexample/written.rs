@@ -39,6 +39,7 @@ pub(super) struct Written {
     /// As above.
     #[serde(default, deserialize_with = "there")]
     dedup: Option<Option<NonZeroUsize>>,
+    results: Option<bool>,
     faults: Option<Strengths>,
 }
 
@@ -91,6 +92,7 @@ impl Written {
             attempts: Some(plan.attempts.and_then(NonZeroU32::new)),
             confirm: Some(plan.confirm),
             dedup: Some(plan.dedup.and_then(NonZeroUsize::new)),
+            results: Some(plan.results),
             faults: Some(Strengths(named.collect())),
         }
     }
@@ -134,6 +136,7 @@ impl Written {
             dedup: self
                 .dedup
                 .map_or(drawn.dedup, |it| it.map(NonZeroUsize::get)),
+            results: self.results.unwrap_or(drawn.results),
             faults,
         };
         (plan, left_out)

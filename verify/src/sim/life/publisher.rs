@@ -13,17 +13,19 @@ pub struct Publisher {
     seq: AtomicU64,
     whose: Whose,
     door: Arc<Door>,
+    results: Arc<Results>,
 }
 
 impl Publisher {
     pub(super) fn new(
         common: &Arc<Common>,
         process: &Process,
-        (whose, door): (Whose, Arc<Door>),
+        (whose, door, results): (Whose, Arc<Door>, Arc<Results>),
     ) -> Self {
         Self {
             whose,
             door,
+            results,
             common: common.clone(),
             process: process.clone(),
             number: common.record.recorder.process(process.number()).number(),
@@ -73,6 +75,9 @@ impl Publisher {
     fn passed(&self, was_shut: bool, envelope: &Envelope, ended: &Outcome) {
         let (record, id) = (&*self.common.record, envelope.id.to_string());
         let now = self.process.now();
+        if self.common.plan.results {
+            self.results.ended(envelope.id, ended);
+        }
         (self.door).passed(self.whose, was_shut, (record, &id), (ended, now));
     }
 

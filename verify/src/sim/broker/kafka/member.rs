@@ -271,6 +271,7 @@ impl Client {
                 break;
             }
             if !left.is_empty() {
+                self.answer_rebalance().await;
                 self.net.sleep(AGAIN / 2).await;
             }
         }

@@ -24,7 +24,10 @@ impl SimBroker for Kafka {
         Fault::Deleted,
         Fault::OffsetGap,
         Fault::DeadLetter,
+        Fault::Block,
     ];
+
+    const OWN_THREADS: Option<&'static str> = Some("kafka-");
 
     const GOALS: &'static [&'static str] = &[
         "members that give back everything",
@@ -36,6 +39,8 @@ impl SimBroker for Kafka {
         "a zombie woke",
         "a gap crossed",
         "a resend known by its number",
+        "a bus that stood still beside its client",
+        "a commit of a partition that went and came back",
     ];
 
     fn new(weather: &Weather) -> Self {

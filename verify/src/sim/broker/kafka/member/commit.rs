@@ -48,6 +48,11 @@ impl Client {
             (state.leaving).is_current(owned, commit.partition as i32, commit.epoch)
         };
         let (current, over): (Vec<&Commit>, Vec<&Commit>) = commits.iter().partition(is_current);
+        let is_back = |commit: &&Commit| state.owned.contains_key(&commit.partition);
+        if over.iter().any(is_back) {
+            let weather = &self.net.shared.weather;
+            weather.goal("a commit of a partition that went and came back");
+        }
         drop(state);
         if !over.is_empty() {
             let partitions = over.into_iter().map(|commit| commit.partition).collect();
