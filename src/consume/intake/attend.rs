@@ -77,9 +77,13 @@ impl Intake {
         });
     }
 
-    /// Until when what was taken may be handled, once it is to end: also when nobody waits any more who said so.
+    /// Until when what was taken may be handled, once it is to end: also when nobody waits any more who said so. Asked at every event: before it
+    /// is to end there is no lock in it.
     fn end_by(&self) -> Option<Duration> {
-        self.control.deadline().filter(|_| self.want.is_none())
+        match self.want {
+            Some(_) => None,
+            None => self.control.deadline(),
+        }
     }
 
     /// When there is something to do though nothing happens.
