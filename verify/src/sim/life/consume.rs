@@ -52,7 +52,7 @@ impl Life {
         }
         let of = builder.handler(witness).await?;
         let held = Held {
-            number: begun.is_held(),
+            number: begun.held(),
             of,
             is_draining: false,
         };
@@ -115,7 +115,7 @@ struct Begun<'l> {
 
 impl Begun<'_> {
     /// Its number, of a subscription that is somebody's.
-    fn is_held(mut self) -> u32 {
+    fn held(mut self) -> u32 {
         self.is_held = true;
         self.number
     }
