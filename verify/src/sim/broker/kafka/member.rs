@@ -271,7 +271,6 @@ impl Client {
                 break;
             }
             if !left.is_empty() {
-                self.answer_rebalance().await;
                 self.net.sleep(AGAIN / 2).await;
             }
         }

@@ -3,25 +3,12 @@
 use super::{AGAIN, Client, Denied, Identity, Over, Rebalancing, Refused, Share};
 use crate::sim::broker::kafka::group::assign;
 use crate::sim::broker::kafka::group::classic::Told;
-use std::collections::BTreeMap;
 
 /// How a wait for the coordinator ended.
 enum Heard {
     Told(Told),
     /// Join again.
     Again,
-}
-
-/// What the one that leads deals out.
-fn deal(
-    leads: Option<BTreeMap<u64, Share>>,
-    eager: bool,
-    partitions: u32,
-) -> Option<BTreeMap<u64, Share>> {
-    leads.map(|leads| match eager {
-        true => assign::by_turns(&leads, partitions),
-        false => assign::cooperative(&leads, partitions),
-    })
 }
 
 impl Client {
@@ -107,7 +94,10 @@ impl Client {
         self.heard();
         let identity = Identity { member, generation };
         self.state().identity = Some(identity);
-        let dealt = deal(leads, eager, partitions);
+        let dealt = leads.map(|leads| match eager {
+            true => assign::by_turns(&leads, partitions),
+            false => assign::cooperative(&leads, partitions),
+        });
         let asked = self.ask_group(move |group, now| group.classic()?.sync(now, identity, dealt));
         if self.answered(asked.await)?.is_none() {
             return Ok(None);
@@ -117,29 +107,6 @@ impl Client {
         };
         self.heard();
         Ok(Some(share))
-    }
-
-    /// A client that ends answers its coordinator all the same: the group does not wait for it, and takes its last commit again.
-    pub(super) async fn answer_rebalance(&self) {
-        let eager = match self.net.settings().rebalancing {
-            Rebalancing::Broker => return,
-            rebalancing => rebalancing == Rebalancing::Eager,
-        };
-        let Some(Identity { member, .. }) = self.state().identity else {
-            return;
-        };
-        let asked = self.ask_group(move |group, _| {
-            let partitions = group.partitions();
-            Ok((group.classic()?.take(member)?, partitions))
-        });
-        let Ok(Ok((Some(Told::Joined { generation, leads }), partitions))) = asked.await else {
-            return;
-        };
-        let identity = Identity { member, generation };
-        self.state().identity = Some(identity);
-        let dealt = deal(leads, eager, partitions);
-        let asked = self.ask_group(move |group, now| group.classic()?.sync(now, identity, dealt));
-        drop(asked.await);
     }
 
     /// Waits for what the coordinator has to tell.
