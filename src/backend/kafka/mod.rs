@@ -46,7 +46,9 @@
 //! What lingers ([`Options::batching`], `linger.ms`) is sent at once when the bus closes, and what handlers publish meanwhile does not linger.
 //!
 //! A consumer has what is left of the limit, at most 5 s and half a second at the least, to commit for the last time and to leave its group; then the
-//! connection has as much, at most 2 s, to end. What a broker that does not answer has not taken by then is not committed, and comes again. A thread of the client that cannot
+//! connection has as much, at most 2 s, to end. What a broker has not taken by then is not committed, and comes
+//! again, also if it does answer and takes no commit for 3 s because the group shares its partitions anew: what was handled comes again then, and the close
+//! does not list it. A thread of the client that cannot
 //! be ended by then is let go: it ends by itself, when its requests have timed out, some seconds later. It calls nothing of yours and tells the bus
 //! nothing.
 //!
