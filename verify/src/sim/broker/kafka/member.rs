@@ -27,6 +27,7 @@ use super::group::{Group, Identity, Rebalancing, Refused, Share};
 use super::net::Net;
 use clearway::backend::{Host, SubscribeRequest};
 use clearway::{Envelope, Failure};
+use futures_util::future::join;
 use leaving::{Handover, Leaving};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
@@ -87,6 +88,8 @@ pub(super) struct State {
     to_commit: VecDeque<Vec<Commit>>,
     /// What to commit for the last time.
     closing: Option<Vec<Commit>>,
+    /// That is committed, or given up: it is a member no longer than that.
+    has_committed: bool,
     failed: bool,
     /// The topic is not there any more: nothing is committed.
     gone: bool,
@@ -225,6 +228,10 @@ impl Client {
         self.state().closing.is_some()
     }
 
+    fn has_committed(&self) -> bool {
+        self.state().has_committed
+    }
+
     fn ask_group<R: Send + 'static>(
         &self,
         what: impl FnOnce(&mut Group, Duration) -> Result<R, Refused> + Send + 'static,
@@ -237,15 +244,21 @@ impl Client {
         })
     }
 
-    /// Is a member until it is told to end.
+    /// Is a member until it is told to end and has committed for the last time. Both go on side by side: whoever does not hear of a new
+    /// generation has its last commit refused.
     async fn run(self: Arc<Self>) {
+        join(self.belong(), self.commit_last()).await;
+        self.leave().await;
+    }
+
+    async fn belong(&self) {
         loop {
             let over = match self.net.settings().rebalancing {
                 Rebalancing::Broker => self.be_dealt_to().await,
                 Rebalancing::Eager | Rebalancing::Cooperative => self.join_in_turn().await,
             };
             match over {
-                Over::Closing => break,
+                Over::Closing => return,
                 Over::Lost(why) => {
                     if why == Refused::Inconsistent {
                         self.fail(Denied::Group(why).failure());
@@ -253,13 +266,16 @@ impl Client {
                     self.lose("the group took this member for gone");
                 }
             }
+            if self.is_closing() {
+                return;
+            }
             self.net.sleep(AGAIN).await;
         }
-        self.end().await;
     }
 
-    /// The last commit, and out of the group.
-    async fn end(&self) {
+    /// Waits until it is told to end, and commits what there is then.
+    async fn commit_last(&self) {
+        self.closing().await;
         let until = self.net.now() + LAST_LIMIT;
         self.commit_ordered().await;
         let _nobody_else = self.committing.lock().await;
@@ -274,6 +290,12 @@ impl Client {
                 self.net.sleep(AGAIN / 2).await;
             }
         }
+        self.state().has_committed = true;
+        self.wake();
+    }
+
+    /// Out of the group.
+    async fn leave(&self) {
         self.abandon_handovers();
         let identity = self.state().identity.take();
         if let Some(Identity { member, .. }) = identity {

@@ -5,14 +5,15 @@ use super::{AGAIN, Client, Identity, Over, Refused, Share};
 impl Client {
     /// One membership, to its end.
     pub(super) async fn be_dealt_to(&self) -> Over {
-        while !self.is_closing() {
+        while !self.has_committed() {
             match self.dealt().await {
-                Ok(Some(share)) => {
+                Ok(Some(share)) if !self.is_closing() => {
                     if let Err(why) = self.go_by(&share).await {
                         return Over::Lost(why);
                     }
                 }
-                Ok(None) => {}
+                // It gives all back when it leaves.
+                Ok(_) => {}
                 Err(why) => return Over::Lost(why),
             }
         }
@@ -27,7 +28,7 @@ impl Client {
         match self.say(before, has).await? {
             Some(share) => {
                 let is_new = share != self.has();
-                if !is_new {
+                if !is_new || self.is_closing() {
                     let told = self.net.within(settings.heartbeat, self.ordered.notified());
                     let _ = told.await;
                 }

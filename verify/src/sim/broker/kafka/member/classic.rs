@@ -29,6 +29,9 @@ impl Client {
                 self.net.sleep(AGAIN).await;
                 continue;
             };
+            if self.is_closing() {
+                return Ok(());
+            }
             let has = self.has();
             let gone: Share = has.difference(&share).copied().collect();
             self.revoke(&gone, || self.beat()).await?;
@@ -122,11 +125,11 @@ impl Client {
             let told = group.classic().and_then(|classic| classic.take(member));
             told.map_err(Denied::Group).transpose()
         });
-        // Told to end, it does not wait for others.
+        // Whoever has committed for the last time does not wait for others.
         let asked = tokio::select! {
             biased;
             asked = asked => asked,
-            () = self.closing() => return Ok(Heard::Again),
+            () = self.told(Self::has_committed) => return Ok(Heard::Again),
         };
         let Some(told) = self.answered(asked.map(Option::transpose))? else {
             return Ok(Heard::Again);
@@ -139,10 +142,15 @@ impl Client {
     }
 
     pub(super) async fn closing(&self) {
+        self.told(Self::is_closing).await;
+    }
+
+    /// Waits until it was told so.
+    async fn told(&self, so: impl Fn(&Self) -> bool) {
         loop {
             let mut woken = Box::pin(self.woken.notified());
             woken.as_mut().enable();
-            if self.is_closing() {
+            if so(self) {
                 return;
             }
             woken.await;
