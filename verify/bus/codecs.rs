@@ -1,6 +1,8 @@
 //! Compression on Kafka: what is sent with each codec comes back as it was, and fewer bytes are kept. On librdkafka's mock of a cluster,
 //! which keeps batches as they came and gives them out so: it stands for no broker.
 
+#![cfg(feature = "kafka")]
+
 use bytes::Bytes;
 use clearway::kafka::{Batching, Compression, Kafka, Options};
 use clearway::{Bus, ConnectError, Delivery, Ensure, HandlerError, TopicConfig};
