@@ -77,6 +77,8 @@ pub(super) struct State {
     /// When the coordinator answered us last.
     heard: Duration,
     owned: BTreeMap<u32, Owned>,
+    /// The generation in which that was dealt out. It is a member of a later one while it waits for its share of that.
+    dealt_in: u64,
     leaving: Leaving,
     /// Partitions, epochs, and what is to be committed of them.
     released: VecDeque<(u32, u64, Option<u64>)>,

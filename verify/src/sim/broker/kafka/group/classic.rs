@@ -60,7 +60,8 @@ struct Present {
     heard: Duration,
     waits: Waits,
     told: Option<Told>,
-    has: Share,
+    /// What it says it has, and of which generation that is.
+    has: (u64, Share),
     share: Share,
 }
 
@@ -77,8 +78,9 @@ impl Classic {
         }
     }
 
-    /// A member joins that has these partitions, of this generation. One without a name is given one; one that comes with the `instance`
-    /// of another takes its place.
+    /// A member joins that has these partitions, dealt out in this generation. One without a name is given one; one that comes with the
+    /// `instance` of another takes its place. Of what members have, only that of the latest generation counts (KIP-792): a generation that
+    /// nobody was dealt anything in takes nothing from what was dealt before.
     ///
     /// # Errors
     ///
@@ -88,15 +90,14 @@ impl Classic {
         now: Duration,
         member: Option<Member>,
         instance: Option<&Arc<str>>,
-        (generation, has): (u64, Share),
+        has: (u64, Share),
     ) -> Result<Member, Refused> {
-        let is_current = generation == self.generation;
         if let Some(member) = member {
             let present = Self::present(&mut self.members, &self.fenced, member)?;
             present.heard = now;
             present.waits = Waits::Joined;
             present.told = None;
-            present.has = if is_current { has } else { Share::new() };
+            present.has = has;
             self.rejoin(now);
             return Ok(member);
         }
@@ -110,7 +111,7 @@ impl Classic {
             heard: now,
             waits: Waits::Joined,
             told: None,
-            has: Share::new(),
+            has: (0, Share::new()),
             share: Share::new(),
         };
         let Some(replaced) = replaced else {
@@ -328,8 +329,13 @@ impl Classic {
 
     fn joined(&mut self, now: Duration) {
         self.generation += 1;
+        let latest = self.members.values().map(|present| present.has.0).max();
+        let counts = |(of, has): &(u64, Share)| match Some(*of) == latest {
+            true => has.clone(),
+            false => Share::new(),
+        };
         let has: BTreeMap<Member, Share> = (self.members.iter())
-            .map(|(member, present)| (*member, present.has.clone()))
+            .map(|(member, present)| (*member, counts(&present.has)))
             .collect();
         let leader = (self.leader).filter(|leader| self.members.contains_key(leader));
         let leader = leader.or_else(|| self.members.keys().next().copied());

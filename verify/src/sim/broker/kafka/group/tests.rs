@@ -150,15 +150,36 @@ fn who_does_not_join_in_time_is_put_out() {
 }
 
 #[test]
-fn what_a_member_had_in_another_generation_it_does_not_have() {
+fn what_a_member_had_before_another_was_dealt_a_share_it_does_not_have() {
     let (mut group, first) = one();
     let of = group.classic().expect("classic");
-    of.join(at(1), None, None, nothing()).expect("new");
-    let of = group.classic().expect("classic");
+    let second = of.join(at(1), None, None, nothing()).expect("new");
+    of.join(at(1), Some(second), None, (1, [3].into()))
+        .expect("a member");
     of.join(at(1), Some(first), None, (0, (0..4).collect()))
         .expect("a member");
     let (_, leads) = joined(&mut group, first);
-    assert_eq!(leads.expect("leads")[&first], Share::new());
+    let leads = leads.expect("leads");
+    assert_eq!(leads[&first], Share::new());
+    assert_eq!(leads[&second], [3].into());
+}
+
+/// A generation whose members never heard what they have: the answers were lost, and all join again.
+#[test]
+fn a_generation_without_shares_takes_nothing() {
+    let (mut group, first) = one();
+    let has: Share = (0..4).collect();
+    let of = group.classic().expect("classic");
+    let second = of.join(at(1), None, None, nothing()).expect("new");
+    for again in [at(1), at(2)] {
+        let of = group.classic().expect("classic");
+        of.join(again, Some(second), None, nothing())
+            .expect("a member");
+        of.join(again, Some(first), None, (1, has.clone()))
+            .expect("a member");
+        let (_, leads) = joined(&mut group, first);
+        assert_eq!(leads.expect("leads")[&first], has);
+    }
 }
 
 /// A member that came up again under its instance has what it had, and the one before has nothing any more.

@@ -3,10 +3,15 @@
 use super::{AGAIN, Client, Identity, Over, Refused, Share};
 
 impl Client {
-    /// One membership, to its end.
+    /// One membership, to its end. From when it is told to end it gives nothing back before its last commit: the next one to have it would
+    /// begin where the commit before was.
     pub(super) async fn be_dealt_to(&self) -> Over {
+        let mut has = Share::new();
         while !self.has_committed() {
-            match self.dealt().await {
+            if !self.is_closing() {
+                has = self.has();
+            }
+            match self.dealt(has.clone()).await {
                 Ok(Some(share)) if !self.is_closing() => {
                     if let Err(why) = self.go_by(&share).await {
                         return Over::Lost(why);
@@ -21,10 +26,9 @@ impl Client {
     }
 
     /// Gives a sign of life when it is time to, and hears what it is to have.
-    async fn dealt(&self) -> Result<Option<Share>, Refused> {
+    async fn dealt(&self, has: Share) -> Result<Option<Share>, Refused> {
         let settings = self.net.settings();
         let before = self.state().identity;
-        let has = self.has();
         match self.say(before, has).await? {
             Some(share) => {
                 let is_new = share != self.has();

@@ -20,15 +20,19 @@ impl Client {
         }
     }
 
-    /// Ends when it is told to, or is no member any more.
+    /// Ends when it is told to, or is no member any more. Who has asked to join before it was told to goes on asking, as librdkafka's
+    /// own thread does: without the answer it does not know its generation, and its last commit would be refused.
     async fn generations(&self) -> Result<(), Refused> {
         let eager = self.net.settings().rebalancing == Rebalancing::Eager;
-        while !self.is_closing() {
+        let mut is_joining = false;
+        while !self.is_closing() || is_joining && !self.has_committed() {
             self.still_a_member()?;
+            is_joining = true;
             let Some(share) = self.join(eager).await? else {
                 self.net.sleep(AGAIN).await;
                 continue;
             };
+            is_joining = false;
             if self.is_closing() {
                 return Ok(());
             }
@@ -74,9 +78,12 @@ impl Client {
 
     /// Joins, and hears what it has. `None`: others come and go, or nobody answers.
     async fn join(&self, eager: bool) -> Result<Option<Share>, Refused> {
-        let before = self.state().identity;
+        let (before, dealt_in) = {
+            let state = self.state();
+            (state.identity, state.dealt_in)
+        };
         let has = match (before, eager) {
-            (Some(identity), false) => (identity.generation, self.has()),
+            (Some(_), false) => (dealt_in, self.has()),
             _ => (0, Share::new()),
         };
         let name = before.map(|identity| identity.member);
@@ -109,6 +116,7 @@ impl Client {
             return Ok(None);
         };
         self.heard();
+        self.state().dealt_in = generation;
         Ok(Some(share))
     }
 

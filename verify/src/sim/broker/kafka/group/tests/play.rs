@@ -22,6 +22,8 @@ enum Next {
 struct Client {
     name: Option<Member>,
     generation: u64,
+    /// The generation in which what it has was dealt out.
+    dealt_in: u64,
     has: Share,
     next: Next,
 }
@@ -103,7 +105,7 @@ impl Play {
                 if eager {
                     client.has.clear();
                 }
-                let has = (client.generation, client.has.clone());
+                let has = (client.dealt_in, client.has.clone());
                 match of.join(at(self.now), client.name, None, has) {
                     Ok(name) => {
                         client.name = Some(name);
@@ -133,6 +135,7 @@ impl Play {
                 Ok(Some(Told::Synced(share))) => {
                     let gave = !client.has.is_subset(&share);
                     client.has = share;
+                    client.dealt_in = client.generation;
                     client.next = if gave { Next::Join } else { Next::Beat };
                 }
                 Ok(Some(_)) => client.next = Next::Join,
