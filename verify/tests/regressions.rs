@@ -70,6 +70,8 @@ fn one_that_nobody_can_see_fail_is_complained_of() {
     assert_eq!(spoilt(&|_| {}), "");
     let said = spoilt(&|of| of.kept.patch = Some("sim-nobody".into()));
     assert!(said.contains("there is no patch `sim-nobody`"), "{said}");
+    let said = spoilt(&|of| of.kept.patch = Some("sim-close-drains-while-fetching".into()));
+    assert!(said.contains("does not say `regression "), "{said}");
     let said = spoilt(&|of| of.kept.patch = None);
     assert!(said.contains("names no patch"), "{said}");
     let said = spoilt(&|of| of.kept.from = " ".into());

@@ -149,7 +149,7 @@ fn one_that_violates_something_else_says_so() {
     let (code, said) = of("other", &text);
     assert_eq!(code, 1, "{said}");
     assert!(
-        said.contains("not order, for which it is kept: liveness"),
+        said.contains("not what it is kept for: order, but liveness"),
         "{said}"
     );
 }

@@ -68,6 +68,7 @@ rule!(sets::bugs_of_stages_name_what_there_is,
     |t| t.with("verify/bugs/kafka-x.patch", "Caught by: broker kafka groups::nobody\n--- a\n+++ b\n")
         => "there is no `broker kafka groups::nobody`",
     |t| t.with("verify/bugs/kafka-x.patch", "Caught by: loom kafka\n--- a\n+++ b\n") => "there is no `loom kafka`",
+    |t| t.with("verify/bugs/sim-x.patch", "Caught by: regression nobody\n--- a\n+++ b\n") => "there is no `regression nobody`",
     |t| t.edited("src/backend/kafka/codes.rs", "fn only_the_list_is_rejected()", "fn only()")
         => "there is no `test backend::kafka::codes::tests::only_the_list_is_rejected`",
 );

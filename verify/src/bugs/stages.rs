@@ -7,6 +7,7 @@
 //! | `test path::of::the_test` | a unit test of the library, with the feature `kafka` |
 //! | `broker target the_test` | a test of the integration package, against a real server: run only when brokers are asked for |
 //! | `sim jetstream 300` | so many runs of the simulation at most, over a simulated broker |
+//! | `regression acks-too-early` | a counterexample that is kept: it still shows the bug for which it is kept |
 //!
 //! One after the other, the bugs stand in a copy of the tree that is built there. A kill counts only when the named test fails by itself
 //! and passes without the bug. What does not compile, crashes or does not end is no kill; what was not run is none either.

@@ -3,6 +3,7 @@
 use super::found;
 use crate::report;
 use crate::sim::counterexample::{Counterexample, PlanError, Shrinking, Size};
+use crate::sim::regressions::{HOLDS, OTHER, VIOLATED};
 use crate::sim::run::Ran;
 use crate::sim::timeline::Timeline;
 use crate::tree::Tree;
@@ -67,18 +68,16 @@ fn replay(arguments: &Arguments, kept: &Counterexample) -> Result<ExitCode> {
     }
     if ran.violations.is_empty() {
         println!(
-            "holds: {} is not violated, and nothing else is",
+            "{HOLDS}{} is not violated, and nothing else is",
             kept.breaks
         );
         return Ok(ExitCode::SUCCESS);
     }
-    if !kept.is_broken_by(&ran) {
+    if kept.is_broken_by(&ran) {
+        println!("{VIOLATED}{}", kept.breaks);
+    } else {
         let others: Vec<_> = ran.breaks.iter().map(|breaks| breaks.name()).collect();
-        println!(
-            "not {}, for which it is kept: {}",
-            kept.breaks,
-            others.join(", ")
-        );
+        println!("{OTHER}{}, but {}", kept.breaks, others.join(", "));
     }
     show(arguments, kept, &ran, (&tree, &name))?;
     Ok(ExitCode::FAILURE)

@@ -7,10 +7,18 @@ use super::breaks::Breaks;
 use super::counterexample::{Counterexample, PlanError};
 use super::run::Ran;
 use super::timeline::Timeline;
+use crate::bugs::stages::{Catcher, StageBug};
 use crate::tree::Tree;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use std::{fs, io};
+
+/// How the line of a replay begins that says that all holds.
+pub const HOLDS: &str = "holds: ";
+/// How it begins when what it is kept for is violated.
+pub const VIOLATED: &str = "violated: ";
+/// How it begins when only something else is.
+pub const OTHER: &str = "not what it is kept for: ";
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -84,10 +92,7 @@ impl Regression {
             None => complaints.push(format!(
                 "regression {name}: names no patch with which it fails"
             )),
-            Some(patch) if !tree.bugs().join(format!("{patch}.patch")).exists() => {
-                complaints.push(format!("regression {name}: there is no patch `{patch}`"));
-            }
-            Some(_) => {}
+            Some(patch) => complaints.extend(self.unproven(tree, patch)),
         }
         if self.kept.from.trim().is_empty() {
             complaints.push(format!(
@@ -102,5 +107,21 @@ impl Regression {
             ));
         }
         complaints
+    }
+
+    /// Why nobody sees it fail with its patch.
+    fn unproven(&self, tree: &Tree, patch: &str) -> Option<String> {
+        let name = &self.name;
+        let Ok(text) = fs::read_to_string(tree.bugs().join(format!("{patch}.patch"))) else {
+            return Some(format!("regression {name}: there is no patch `{patch}`"));
+        };
+        let catcher = Catcher::Regression(name.clone());
+        match StageBug::parse(patch, &text) {
+            Ok(bug) if bug.caught_by.contains(&catcher) => None,
+            Ok(_) => Some(format!(
+                "regression {name}: patch `{patch}` does not say `{catcher}` of who catches it"
+            )),
+            Err(why) => Some(format!("regression {name}: patch `{patch}`: {why}")),
+        }
     }
 }

@@ -93,6 +93,9 @@ pub fn bugs_of_stages_name_what_there_is(tree: &Tree) -> Vec<String> {
                 ["sim", broker, _] => tree
                     .text(&format!("verify/src/sim/broker/{broker}.rs"))
                     .is_some(),
+                ["regression", name] => tree
+                    .text(&format!("verify/regressions/{name}.json"))
+                    .is_some(),
                 _ => false,
             };
             if !there {

@@ -96,7 +96,7 @@ impl Copy {
     pub(super) fn ask(&self, catchers: &[Catcher], progress: &Progress) -> Vec<Cell> {
         let tests = catchers.iter().filter_map(|catcher| match catcher {
             Catcher::Test(test) => Some(test.as_str()),
-            Catcher::Broker(..) | Catcher::Sim(..) => None,
+            Catcher::Broker(..) | Catcher::Sim(..) | Catcher::Regression(_) => None,
         });
         let tests: Vec<&str> = tests.collect();
         let of_library = (!tests.is_empty()).then(|| self.library(&tests, progress));
@@ -106,6 +106,10 @@ impl Copy {
             (Catcher::Sim(broker, seeds), _) => {
                 progress.now(&format!("{catcher}"));
                 verdict::hunted(&self.simulation(broker, *seeds))
+            }
+            (Catcher::Regression(name), _) => {
+                progress.now(&format!("{catcher}"));
+                verdict::replayed(&self.replay(name))
             }
             (Catcher::Broker(target, test), _) => {
                 progress.now(&format!("{catcher}"));
@@ -138,23 +142,30 @@ impl Copy {
 
     /// Runs the simulation until it finds something.
     fn simulation(&self, broker: &str, seeds: u64) -> Result<Ended, NoAnswer> {
-        let mut command = self.command(&env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut command = self.verify();
         command
-            .args([
-                "run",
-                "--quiet",
-                "-p",
-                "clearway-verify",
-                "--bin",
-                "verify",
-                "--",
-            ])
             .args(["sim", "--hunt", "--broker", broker])
             .args(["--seeds", &seeds.to_string()]);
+        child::run(&mut command, BUILD_LIMIT)
+    }
+
+    /// Runs a counterexample that is kept.
+    fn replay(&self, name: &str) -> Result<Ended, NoAnswer> {
+        let mut command = self.verify();
+        command.args(["replay", &format!("verify/regressions/{name}.json")]);
+        child::run(&mut command, BUILD_LIMIT)
+    }
+
+    /// The program that this is, with the bug in it.
+    fn verify(&self) -> Command {
+        let mut command = self.command(&env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command
+            .args(["run", "--quiet", "-p", "clearway-verify"])
+            .args(["--bin", "verify", "--"]);
         for name in ["SEED", "SEEDS", "FIRST", "ENVELOPES", "BROKER", "WITHOUT"] {
             command.env_remove(name);
         }
-        child::run(&mut command, BUILD_LIMIT)
+        command
     }
 
     /// Runs a test of the integration package, with the servers that it starts.

@@ -33,6 +33,8 @@ pub enum Catcher {
     Broker(String, String),
     /// Runs of the simulation over the broker of that name, at most so many.
     Sim(String, u64),
+    /// A counterexample that is kept, by the name of its file: with the bug it violates again what it is kept for.
+    Regression(String),
 }
 
 impl Catcher {
@@ -52,7 +54,10 @@ impl Catcher {
     /// The test's path.
     pub fn test(&self) -> &str {
         match self {
-            Self::Test(test) | Self::Broker(_, test) | Self::Sim(test, _) => test,
+            Self::Test(test)
+            | Self::Broker(_, test)
+            | Self::Sim(test, _)
+            | Self::Regression(test) => test,
         }
     }
 }
@@ -63,6 +68,7 @@ impl fmt::Display for Catcher {
             Self::Test(test) => write!(f, "test {test}"),
             Self::Broker(target, test) => write!(f, "broker {target} {test}"),
             Self::Sim(broker, seeds) => write!(f, "sim {broker} {seeds}"),
+            Self::Regression(name) => write!(f, "regression {name}"),
         }
     }
 }
@@ -79,8 +85,10 @@ impl FromStr for Catcher {
                 broker.to_owned(),
                 seeds.parse().unwrap_or_default(),
             )),
+            ["regression", name] => Ok(Self::Regression(name.to_owned())),
             _ => Err(format!(
-                "`{text}` is neither `test <path>` nor `broker <target> <path>` nor `sim <broker> <seeds>`"
+                "`{text}` is neither `test <path>` nor `broker <target> <path>` nor `sim <broker> <seeds>` \
+                 nor `regression <name>`"
             )),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::bugs::matrix::{Cell, Kill};
 use crate::child::{Ended, NoAnswer};
-use crate::sim::hunt;
+use crate::sim::{hunt, regressions};
 
 /// What a harness exits with when a test has failed and nothing else was wrong.
 const FAILED: i32 = 101;
@@ -62,6 +62,35 @@ pub(super) fn hunted(ended: &Result<Ended, NoAnswer>) -> Cell {
     }
     let why = error(&ended.stderr).unwrap_or_else(|| format!("`{said}`, and {}", ended.status));
     Cell::Broken { why }
+}
+
+/// What a replay says, in the words of [`crate::sim::regressions`]: only what it is kept for is a kill.
+pub(super) fn replayed(ended: &Result<Ended, NoAnswer>) -> Cell {
+    let ended = match ended {
+        Ok(ended) => ended,
+        Err(none) => {
+            let why = none.to_string();
+            return Cell::Broken { why };
+        }
+    };
+    let said = |begins: &str| ended.stdout.lines().find(|line| line.starts_with(begins));
+    if ended.status.success() && said(regressions::HOLDS).is_some() {
+        return Cell::Survived { executions: 1 };
+    }
+    match (said(regressions::VIOLATED), said(regressions::OTHER)) {
+        (Some(what), _) => Cell::Killed(Kill {
+            engine: "sim".to_owned(),
+            message: what.to_owned(),
+            executions: 1,
+            timeline: Vec::new(),
+        }),
+        (None, Some(other)) => Cell::Other {
+            message: other.to_owned(),
+        },
+        (None, None) => Cell::Broken {
+            why: error(&ended.stderr).unwrap_or_else(|| format!("no verdict, {}", ended.status)),
+        },
+    }
 }
 
 /// Why a catcher does not pass, if it does not.
@@ -158,6 +187,21 @@ note: run with `RUST_BACKTRACE=1`
             panic!("it has failed");
         };
         assert_eq!(kill.message, "committed 3 of 4");
+    }
+
+    #[test]
+    fn a_counterexample_kills_by_what_it_is_kept_for() {
+        let holds = ended(0, "seed 0\nholds: order is not violated\n", "");
+        assert_eq!(replayed(&holds), Cell::Survived { executions: 1 });
+        let again = ended(1 << 8, "seed 0\nviolated: order\n", "");
+        assert!(replayed(&again).is_kill());
+        let other = ended(1 << 8, "not what it is kept for: order, but loss\n", "");
+        assert!(matches!(replayed(&other), Cell::Other { .. }));
+        // A panic, and a build that fails: nobody has said anything.
+        for stderr in ["", "error: could not compile"] {
+            let none = ended(101 << 8, "seed 0\n", stderr);
+            assert!(matches!(replayed(&none), Cell::Broken { .. }));
+        }
     }
 
     #[test]
